@@ -1,0 +1,42 @@
+# Two commands are all a new machine needs: `make demo` and `make test`. Each makes .venv first.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --no-annotate --custom-compile-command "make lock"
+
+.PHONY: help setup demo test check format lock clean
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(STAMP)  ## make .venv with the locked dependencies
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: setup  ## a real agent's run, recorded and replayed; ONCE=1 ends after it
+	$(BIN)/spanledger demo $(if $(ONCE),--once)
+
+test: setup  ## every test but the slow ones (at most 8 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+check: setup  ## lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: setup  ## rewrite the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:  ## resolve the dependencies anew (needs uv); the runtime lock is a subset of the development lock
+	$(UV_COMPILE) --extra demo --extra dev -o requirements-dev.lock pyproject.toml
+	$(UV_COMPILE) -c requirements-dev.lock -o requirements.lock pyproject.toml
+
+clean:  ## remove what make has made
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,69 @@
+"""The errors of the store: what was attempted, why it failed, what to do. One tree, so that a caller can catch by cause.
+
+`retryable` tells a receiver whether the sender may try again: what the data causes is refused for good, what we cause
+is retryable.
+"""
+
+
+class StoreError(Exception):
+    """Something in the record or its view failed."""
+
+    retryable = False
+
+
+class MalformedOtlp(StoreError):
+    """The bytes are not the OTLP message they claim to be. The sender must not retry."""
+
+
+class JournalError(StoreError):
+    """The journal cannot be read or written."""
+
+
+class JournalFull(JournalError):
+    """No room for another segment; nothing was written. Retryable: room may come back."""
+
+    retryable = True
+
+
+class JournalFailed(JournalError):
+    """A write or an fsync failed, so what is on disk is unknown: the journal accepts nothing more until a restart."""
+
+    retryable = True
+
+
+class JournalClosed(JournalError):
+    """The journal is shutting down. Retryable: against the next process."""
+
+    retryable = True
+
+
+class JournalCorrupt(JournalError):
+    """A frame that was durable does not match its checksum."""
+
+
+class JournalVersionUnknown(JournalError):
+    """The data folder was written by a newer Spanledger."""
+
+
+class DataFolderLocked(StoreError):
+    """Another process holds the data folder."""
+
+
+class DataFolderUnusable(StoreError):
+    """The data folder cannot be created, read or written."""
+
+
+class ViewError(StoreError):
+    """The engine that holds the view failed. The record is not affected."""
+
+
+class NotFound(StoreError):
+    """No such run, step or content."""
+
+
+class BadQuery(StoreError):
+    """A filter, limit or cursor that cannot be answered; `parameter` names it."""
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter

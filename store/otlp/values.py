@@ -1,0 +1,104 @@
+"""OTLP's AnyValue as plain Python, and plain Python as JSON that loses nothing.
+
+Strings, booleans, integers, arrays and maps are themselves. What JSON cannot say is written the way OTLP's own JSON
+mapping does: bytes as `{"bytesValue": base64}`, non-finite doubles as "NaN", "Infinity", "-Infinity".
+"""
+
+import base64
+import math
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from opentelemetry.proto.common.v1 import common_pb2
+
+_ENCODER: Final = msgspec.json.Encoder()
+_SCALARS: Final = ("bool_value", "int_value", "double_value", "bytes_value")
+
+
+def any_value(message: common_pb2.AnyValue) -> Any:
+    """One AnyValue of the official runtime as Python."""
+    match message.WhichOneof("value"):
+        case None:
+            return None
+        case "array_value":
+            return [any_value(item) for item in message.array_value.values]
+        case "kvlist_value":
+            return key_values(message.kvlist_value.values)
+        case "double_value":
+            return _double(message.double_value)
+        case "bytes_value":
+            return _bytes(message.bytes_value)
+        case member:
+            return getattr(message, member)
+
+
+def key_values(pairs: Any) -> dict[str, Any]:
+    """A list of KeyValue as a dict; a key that comes again is kept under `key#2`, `key#3`."""
+    return unique((pair.key, any_value(pair.value)) for pair in pairs)
+
+
+def unique(pairs: Any) -> dict[str, Any]:
+    """A dict of (key, value) pairs in which no repeated key is lost."""
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key not in result:
+            result[key] = value
+            continue
+        count = 2
+        while f"{key}#{count}" in result:
+            count += 1
+        result[f"{key}#{count}"] = value
+    return result
+
+
+def any_values(values: pa.StructArray) -> list[Any]:
+    """A column of AnyValue structs (trimmed form) as Python values, one a row."""
+    result: list[Any] = values.field("string_value").to_pylist()
+    for name in _SCALARS:
+        column = values.field(name)
+        if column.null_count < len(column):
+            for index in np.flatnonzero(np.asarray(column.is_valid())).tolist():
+                value = column[index].as_py()
+                result[index] = _double(value) if name == "double_value" else value
+                if name == "bytes_value":
+                    result[index] = _bytes(value)
+    for name, message in (("array_value", common_pb2.ArrayValue), ("kvlist_value", common_pb2.KeyValueList)):
+        column = values.field(name)
+        if column.null_count < len(column):
+            for index in np.flatnonzero(np.asarray(column.is_valid())).tolist():
+                parsed = message.FromString(column[index].as_py()).values
+                result[index] = (
+                    [any_value(item) for item in parsed] if name == "array_value" else key_values(parsed)
+                )
+    return result
+
+
+def attribute_dicts(attributes: pa.ListArray) -> list[dict[str, Any]]:
+    """A column of attribute lists as one dict a row."""
+    items = attributes.flatten()
+    keys: list[str] = items.field("key").to_pylist()
+    values = any_values(items.field("value"))
+    offsets = np.asarray(attributes.offsets)
+    offsets = (offsets - offsets[0]).tolist()
+    rows: list[dict[str, Any]] = []
+    for start, end in zip(offsets, offsets[1:], strict=False):
+        row = dict(zip(keys[start:end], values[start:end], strict=True))
+        rows.append(row if len(row) == end - start else unique(zip(keys[start:end], values[start:end], strict=True)))
+    return rows
+
+
+def to_json(value: Any) -> str:
+    """Plain Python, as `any_value` gives it, as compact JSON."""
+    return _ENCODER.encode(value).decode()
+
+
+def _double(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _bytes(value: bytes) -> dict[str, str]:
+    return {"bytesValue": base64.b64encode(value).decode()}
