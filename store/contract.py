@@ -1,0 +1,151 @@
+"""What an engine must do. The docstrings are the contract; `tests/conformance` holds every engine to them.
+
+Two sides that know nothing of each other: a `Writer` is fed by the projector, a `Reader` answers the query service. All
+reads are of one tenant; the tenant is never a filter that a caller may leave out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from store.model.rows import (
+    ContentRow,
+    DecisionRow,
+    EventRow,
+    MessageRow,
+    MetricPointRow,
+    ReplayEvent,
+    RunRow,
+    StepDetail,
+    StepRow,
+    ToolCallRow,
+)
+from store.record import Position
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 1000  # Rows in one page: at a few KB a row a page stays a few MB.
+
+
+@dataclass(frozen=True, slots=True)
+class Page[Row]:
+    """Some rows, and where the next ones begin: None at the end. The cursor is opaque."""
+
+    rows: list[Row]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """All conditions hold together; None does not filter. Times are UTC nanoseconds on the run's start, `since` inclusive."""
+
+    agent: str | None = None
+    status: str | None = None
+    conversation: str | None = None
+    trace_id: str | None = None
+    service: str | None = None
+    tool: str | None = None
+    model: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    q: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Log records: all conditions hold together; None does not filter."""
+
+    trace_id: str | None = None
+    span_id: str | None = None
+    event_name: str | None = None
+    service: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricFilter:
+    """Metric points: all conditions hold together; None does not filter."""
+
+    metric: str | None = None
+    service: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewStatus:
+    """How far the view is: `position` of the last frame it holds (None: none yet) and what could not be projected."""
+
+    position: Position | None
+    quarantined_frames: int
+    normaliser_version: int
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    """Rows by table, and runs by status under `runs.<status>`."""
+
+
+class Reader(Protocol):
+    """Answers questions about one tenant's record. Every method may raise ViewError; none changes anything."""
+
+    def status(self) -> ViewStatus:
+        """Where the view stands, all tenants together."""
+        ...
+
+    def runs(self, tenant: str, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
+        """Runs, newest start first. Raises BadQuery for a cursor that is not one of ours."""
+        ...
+
+    def run(self, tenant: str, run_id: str) -> RunRow:
+        """One run, by any id it ever had, or by a trace id of it. Raises NotFound."""
+        ...
+
+    def steps(self, tenant: str, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
+        """A run's steps by start time, parents before children of the same start. Raises NotFound, BadQuery."""
+        ...
+
+    def step(self, tenant: str, step_id: str) -> StepDetail:
+        """One step with every attribute, event and link. Raises NotFound."""
+        ...
+
+    def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
+        """A run's logical tool calls in the order they were asked for. Raises NotFound."""
+        ...
+
+    def decisions(self, tenant: str, run_id: str) -> list[DecisionRow]:
+        """A run's decisions in the order they were asked for. Raises NotFound."""
+        ...
+
+    def messages(self, tenant: str, run_id: str) -> list[MessageRow]:
+        """A run's conversation, every message once, in order. Raises NotFound."""
+        ...
+
+    def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+        """A run as ordered events. Raises NotFound before the first."""
+        ...
+
+    def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
+        """Log records, newest first."""
+        ...
+
+    def metric_points(self, tenant: str, where: MetricFilter, *, limit: int, cursor: str | None) -> Page[MetricPointRow]:
+        """Metric points, newest first."""
+        ...
+
+    def content(self, tenant: str, content_id: str) -> ContentRow:
+        """One piece of content. Raises NotFound."""
+        ...
+
+    def new_steps(self, tenant: str, after: Position | None, *, limit: int) -> list[StepRow]:
+        """Steps recorded after a position, in the order of the record; None starts at the beginning."""
+        ...
+
+
+class Waiter(Protocol):
+    """Knows when the view has reached a position."""
+
+    def wait_for(self, position: Position, timeout_seconds: float) -> bool:
+        """True once the view holds `position`; False when the time is over. Raises BadQuery for another journal's."""
+        ...
+
+    def readiness(self) -> dict[str, Any]:
+        """`ready, reasons, journal_position, view_position, lag_ms, quarantined_frames`."""
+        ...
