@@ -6,7 +6,7 @@ reads are of one tenant; the tenant is never a filter that a caller may leave ou
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from store.model.rows import (
     ContentRow,
@@ -22,12 +22,14 @@ from store.model.rows import (
 )
 from store.record import Position
 
+Row = TypeVar("Row")
+
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000  # Rows in one page: at a few KB a row a page stays a few MB.
 
 
 @dataclass(frozen=True, slots=True)
-class Page[Row]:
+class Page(Generic[Row]):
     """Some rows, and where the next ones begin: None at the end. The cursor is opaque."""
 
     rows: list[Row]
@@ -36,7 +38,7 @@ class Page[Row]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """All conditions hold together; None does not filter. Times are UTC nanoseconds on the run's start, `since` inclusive."""
+    """All conditions hold together; None does not filter. Times are UTC nanoseconds of its start."""
 
     agent: str | None = None
     status: str | None = None
@@ -126,7 +128,9 @@ class Reader(Protocol):
         """Log records, newest first."""
         ...
 
-    def metric_points(self, tenant: str, where: MetricFilter, *, limit: int, cursor: str | None) -> Page[MetricPointRow]:
+    def metric_points(
+        self, tenant: str, where: MetricFilter, *, limit: int, cursor: str | None
+    ) -> Page[MetricPointRow]:
         """Metric points, newest first."""
         ...
 

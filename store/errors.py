@@ -1,4 +1,4 @@
-"""The errors of the store: what was attempted, why it failed, what to do. One tree, so that a caller can catch by cause.
+"""The errors of the store: what was attempted, why it failed, what to do. One tree to catch by cause.
 
 `retryable` tells a receiver whether the sender may try again: what the data causes is refused for good, what we cause
 is retryable.

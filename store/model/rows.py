@@ -55,7 +55,7 @@ class SegmentRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """One logical run: every trace is a segment of exactly one. Counts and tokens are of leaves only, never of totals."""
+    """One logical run: every trace is a segment of exactly one. Counts and tokens are those of leaves, never totals."""
 
     run_id: str
     run_kind: RunKind
@@ -186,7 +186,7 @@ class ToolCallRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRow:
-    """An approval or another verdict on what an agent wanted to do. `evidence` says whether telemetry said so itself."""
+    """An approval or another verdict on what an agent wanted. `evidence`: did telemetry say so itself?"""
 
     decision_id: str
     kind: Literal["human_approval", "permission_rule", "guardrail", "policy", "elicitation"]

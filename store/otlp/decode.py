@@ -3,8 +3,8 @@
 Strategy: the Arrow decoder (ptars, Rust) reads the body. Where it read every byte, writing the batch back gives as many
 bytes as came in; then the body is what it seems. Where the lengths differ (a field sent twice, an unknown field, an
 explicit default) or two members of one AnyValue are set, bytes could hide from the decoded form: the official runtime
-then parses the body, and its own serialisation, unknown fields included, takes the body's place. Values that the trimmed
-descriptor defers are parsed by the official runtime before anybody calls the body good.
+then parses the body, and its own serialisation, unknown fields included, takes the body's place. Values that the
+trimmed descriptor defers are parsed by the official runtime before anybody calls the body good.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1 import common_pb2
 
@@ -20,6 +20,7 @@ from store.errors import MalformedOtlp
 from store.otlp.schema import LEVELS, REQUEST_HANDLERS, REQUEST_MESSAGES
 from store.record import Signal
 
+_compute: Final[Any] = pyarrow.compute  # its functions are made at import time, so no type checker sees them
 _DEFERRED_MESSAGES: Final = {"array_value": common_pb2.ArrayValue, "kvlist_value": common_pb2.KeyValueList}
 
 
@@ -37,8 +38,8 @@ class Records:
     """The records of one or more requests side by side, each with the indexes of what encloses it.
 
     `records` is a struct array of spans, log records or metrics; `resources` and `scopes` hold the enclosing
-    structs, each with its `schema_url`; `frame`, `resource`, `scope` are int arrays, one entry a record; `ordinal` counts
-    the records of a request from 0 in body order.
+    structs, each with its `schema_url`; `frame`, `resource`, `scope` are int arrays, one entry a record; `ordinal`
+    counts the records of a request from 0 in body order.
     """
 
     signal: Signal
@@ -81,13 +82,13 @@ def records_of(signal: Signal, batch: pa.RecordBatch) -> Records:
     """Flatten a decoded batch to its records, remembering what encloses each."""
     outer_name, scope_name, record_name = LEVELS[signal]
     outer = batch.column(outer_name)
-    outer_frame = pc.list_parent_indices(outer).to_numpy(zero_copy_only=False).astype(np.int64)
+    outer_frame = _compute.list_parent_indices(outer).to_numpy(zero_copy_only=False).astype(np.int64)
     outer_items = outer.flatten()
     scope_lists = outer_items.field(scope_name)
-    scope_outer = pc.list_parent_indices(scope_lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    scope_outer = _compute.list_parent_indices(scope_lists).to_numpy(zero_copy_only=False).astype(np.int64)
     scope_items = scope_lists.flatten()
     record_lists = scope_items.field(record_name)
-    scope = pc.list_parent_indices(record_lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    scope = _compute.list_parent_indices(record_lists).to_numpy(zero_copy_only=False).astype(np.int64)
     resource = scope_outer[scope] if len(scope) else scope
     frame = outer_frame[resource] if len(scope) else scope
     starts = np.searchsorted(frame, np.arange(batch.num_rows))

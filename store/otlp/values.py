@@ -6,6 +6,7 @@ mapping does: bytes as `{"bytesValue": base64}`, non-finite doubles as "NaN", "I
 
 import base64
 import math
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -68,10 +69,8 @@ def any_values(values: pa.StructArray) -> list[Any]:
         column = values.field(name)
         if column.null_count < len(column):
             for index in np.flatnonzero(np.asarray(column.is_valid())).tolist():
-                parsed = message.FromString(column[index].as_py()).values
-                result[index] = (
-                    [any_value(item) for item in parsed] if name == "array_value" else key_values(parsed)
-                )
+                parsed: Any = message.FromString(column[index].as_py()).values
+                result[index] = key_values(parsed) if name == "kvlist_value" else [any_value(item) for item in parsed]
     return result
 
 
@@ -83,7 +82,7 @@ def attribute_dicts(attributes: pa.ListArray) -> list[dict[str, Any]]:
     offsets = np.asarray(attributes.offsets)
     offsets = (offsets - offsets[0]).tolist()
     rows: list[dict[str, Any]] = []
-    for start, end in zip(offsets, offsets[1:], strict=False):
+    for start, end in pairwise(offsets):
         row = dict(zip(keys[start:end], values[start:end], strict=True))
         rows.append(row if len(row) == end - start else unique(zip(keys[start:end], values[start:end], strict=True)))
     return rows
