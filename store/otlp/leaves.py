@@ -51,4 +51,10 @@ def _enclosing_digests(handler: Any, enclosing: pa.StructArray, name: str) -> li
 
 
 def _protobuf(handler: Any, structs: pa.StructArray) -> list[bytes]:
-    return handler.record_batch_to_array(pa.RecordBatch.from_struct_array(structs)).to_pylist()
+    """Each struct as protobuf; one that was not sent (a request may leave its resource or scope out) as no bytes."""
+    present = structs.drop_null()
+    bodies: list[bytes] = handler.record_batch_to_array(pa.RecordBatch.from_struct_array(present)).to_pylist()
+    if len(bodies) == len(structs):
+        return bodies
+    given = iter(bodies)
+    return [next(given) if valid else b"" for valid in structs.is_valid().to_pylist()]

@@ -28,7 +28,7 @@ def any_value(message: common_pb2.AnyValue) -> Any:
         case "kvlist_value":
             return key_values(message.kvlist_value.values)
         case "double_value":
-            return _double(message.double_value)
+            return finite(message.double_value)
         case "bytes_value":
             return _bytes(message.bytes_value)
         case member:
@@ -62,7 +62,7 @@ def any_values(values: pa.StructArray) -> list[Any]:
         if column.null_count < len(column):
             for index in np.flatnonzero(np.asarray(column.is_valid())).tolist():
                 value = column[index].as_py()
-                result[index] = _double(value) if name == "double_value" else value
+                result[index] = finite(value) if name == "double_value" else value
                 if name == "bytes_value":
                     result[index] = _bytes(value)
     for name, message in (("array_value", common_pb2.ArrayValue), ("kvlist_value", common_pb2.KeyValueList)):
@@ -93,7 +93,8 @@ def to_json(value: Any) -> str:
     return _ENCODER.encode(value).decode()
 
 
-def _double(value: float) -> float | str:
+def finite(value: Any) -> Any:
+    """A number as JSON can say it: OTLP's own names stand for what is not finite."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,135 @@
+"""What the routes answer: frozen dataclasses that msgspec encodes as they are, and OpenAPI describes.
+
+The rows are the store's own (`store.model.rows`); here are only the objects around them. FastAPI is never given a row
+to validate: on a page of a thousand that would cost more than the read.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypeVar
+
+import msgspec
+from fastapi import Response
+
+from store.contract import Page
+from store.errors import BadQuery
+from store.model.rows import (
+    DecisionRow,
+    EventRow,
+    MessageRow,
+    MetricPointRow,
+    RunRow,
+    StepDetail,
+    StepRow,
+    ToolCallRow,
+)
+
+JSON_MEDIA_TYPE: Final = "application/json"
+Row = TypeVar("Row")
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunList:
+    """Runs, newest start first."""
+
+    runs: list[RunRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepList:
+    """A run's steps in order."""
+
+    steps: list[StepRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStepList:
+    """Steps in the order of the record. Ask again with `after=next_position`; null where nothing was recorded yet."""
+
+    steps: list[StepRow]
+    next_position: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallList:
+    """A run's logical tool calls in the order they were asked for."""
+
+    tool_calls: list[ToolCallRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionList:
+    """A run's decisions in the order they were asked for."""
+
+    decisions: list[DecisionRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageList:
+    """A run's conversation, every message once."""
+
+    messages: list[MessageRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventList:
+    """Log records, newest first."""
+
+    events: list[EventRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPointList:
+    """Metric points, newest first."""
+
+    metric_points: list[MetricPointRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDocument(StepRow):
+    """A step row with everything its span said."""
+
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+    scope: dict[str, Any]
+    events: list[dict[str, Any]]
+    links: list[dict[str, Any]]
+    span: dict[str, Any]
+
+    @classmethod
+    def of(cls, detail: StepDetail) -> "StepDocument":
+        row = {member.name: getattr(detail.step, member.name) for member in fields(StepRow)}
+        said = {member.name: getattr(detail, member.name) for member in fields(StepDetail) if member.name != "step"}
+        return cls(**row, **said)
+
+
+def answer(document: Any) -> Response:
+    """A document as the response."""
+    return Response(_ENCODER.encode(document), media_type=JSON_MEDIA_TYPE)
+
+
+def line(document: Any) -> bytes:
+    """A document as one line of NDJSON."""
+    return _ENCODER.encode(document) + b"\n"
+
+
+def page_of(rows: Sequence[Row], key: Callable[[Row], str], *, limit: int, cursor: str | None) -> Page[Row]:
+    """One page of what a reader gives whole. The cursor is the key of the row before; rows may be added after it.
+
+    Raises BadQuery for a cursor that names no row.
+    """
+    start = 0
+    if cursor is not None:
+        start = next((place + 1 for place, row in enumerate(rows) if key(row) == cursor), 0)
+        if not start:
+            raise BadQuery("cursor", f"{cursor!r} is not a cursor of this list; start again without one")
+    page = list(rows[start : start + limit])
+    return Page(page, key(page[-1]) if start + limit < len(rows) else None)

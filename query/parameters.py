@@ -1,0 +1,144 @@
+"""What a caller may ask: one pydantic model a route, each refusing what it does not know.
+
+A misspelt parameter that is silently ignored widens the answer (`?agnet=x` would list every run), so unknown, repeated
+and empty parameters are refused with the parameter's name. Pydantic stops here: the readers get the filters of
+`store.contract`.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from query.times import parse_time_ns
+from store.contract import LIMIT_DEFAULT, LIMIT_MAX, EventFilter, MetricFilter, RunFilter
+from store.errors import BadQuery
+from store.model.rows import RunStatus
+
+TEXT_MAX_CHARS: Final = 1024  # A filter is a name or a few words; a longer one is a mistake, and costs every row.
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX_CHARS)]
+
+
+def _time(value: Any) -> Any:
+    return parse_time_ns(value) if isinstance(value, str) else value
+
+
+TimeNs = Annotated[
+    int,
+    BeforeValidator(_time),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "RFC 3339 with up to nanoseconds, or integer nanoseconds since 1970.",
+            "examples": ["2026-07-01T12:00:00.123456789Z", "1782907200123456789"],
+        }
+    ),
+]
+TraceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{32}$", to_lower=True)]
+SpanId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{16}$", to_lower=True)]
+Since = Annotated[TimeNs | None, Field(description="Only what began at this time or later.")]
+Until = Annotated[TimeNs | None, Field(description="Only what began before this time.")]
+
+
+class ReadParameters(BaseModel):
+    """What every read takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_position: Text | None = Field(
+        None, description="A position from a receipt: the answer waits until the view holds it (504 if it does not)."
+    )
+
+
+class PageParameters(ReadParameters):
+    """What every list takes."""
+
+    limit: int = Field(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Rows in this page at most.")
+    cursor: Text | None = Field(None, description="The `next_cursor` of the page before.")
+
+
+class RunsParameters(PageParameters):
+    """Which runs."""
+
+    agent: Text | None = Field(None, description="Agent name.")
+    status: RunStatus | None = None
+    conversation: Text | None = Field(None, description="Conversation id.")
+    trace_id: TraceId | None = None
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+    tool: Text | None = Field(None, description="Name of a tool the run called.")
+    model: Text | None = Field(None, description="Name of a model the run called.")
+    since: Since = None
+    until: Until = None
+    q: Text | None = Field(None, description="Words to find in the run.")
+
+    def filter(self) -> RunFilter:
+        return RunFilter(
+            agent=self.agent,
+            status=self.status,
+            conversation=self.conversation,
+            trace_id=self.trace_id,
+            service=self.service,
+            tool=self.tool,
+            model=self.model,
+            since_ns=self.since,
+            until_ns=self.until,
+            q=self.q,
+        )
+
+
+class StepsParameters(PageParameters):
+    """A run's steps."""
+
+    content: Literal["inline", "reference"] = Field(
+        "reference", description="`inline` puts the content itself where `reference` puts its ids."
+    )
+
+
+class NewStepsParameters(ReadParameters):
+    """Steps in the order of the record."""
+
+    after: Text | None = Field(None, description="A position: only steps recorded after it. Without: from the start.")
+    limit: int = Field(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Rows in this page at most.")
+
+
+class EventsParameters(PageParameters):
+    """Which log records."""
+
+    trace_id: TraceId | None = None
+    span_id: SpanId | None = None
+    event_name: Text | None = None
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+    since: Since = None
+    until: Until = None
+
+    def filter(self) -> EventFilter:
+        return EventFilter(
+            trace_id=self.trace_id,
+            span_id=self.span_id,
+            event_name=self.event_name,
+            service=self.service,
+            since_ns=self.since,
+            until_ns=self.until,
+        )
+
+
+class MetricPointsParameters(PageParameters):
+    """Which metric points."""
+
+    metric: Text | None = Field(None, description="Metric name.")
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+    since: Since = None
+    until: Until = None
+
+    def filter(self) -> MetricFilter:
+        return MetricFilter(metric=self.metric, service=self.service, since_ns=self.since, until_ns=self.until)
+
+
+async def refuse_repeated(request: Request) -> None:
+    """Refuse `?agent=a&agent=b`: every parameter holds one value, and choosing one would drop the other unseen."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name in seen:
+            raise BadQuery(name, "is given more than once, and takes one value")
+        seen.add(name)

@@ -1,0 +1,34 @@
+"""`/v1/steps`: steps in the order of the record, and one step with everything its span said."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from query.documents import NewStepList, StepDocument, answer
+from query.parameters import NewStepsParameters, ReadParameters
+from query.problems import responses
+from query.view import Tenant, ViewOf
+from store.errors import BadQuery
+from store.record import Position
+
+router = APIRouter(prefix="/v1/steps", tags=["steps"])
+
+
+@router.get("", response_model=NewStepList, responses=responses(422, 503, 504))
+def list_new_steps(view: ViewOf, tenant: Tenant, asked: Annotated[NewStepsParameters, Query()]) -> Response:
+    """Steps recorded after a position, oldest first: what a poller asks for again and again."""
+    reader = view.at(asked.min_position)
+    after = None
+    if asked.after is not None:
+        try:
+            after = Position.parse(asked.after)
+        except BadQuery as error:
+            raise BadQuery("after", str(error)) from error
+    steps = reader.new_steps(tenant, after, limit=asked.limit)
+    return answer(NewStepList(steps=steps, next_position=steps[-1].position if steps else asked.after))
+
+
+@router.get("/{step_id}", response_model=StepDocument, responses=responses(404, 422, 503, 504))
+def get_step(view: ViewOf, tenant: Tenant, step_id: str, asked: Annotated[ReadParameters, Query()]) -> Response:
+    """One step: its row, and every attribute, event and link of its span."""
+    return answer(StepDocument.of(view.at(asked.min_position).step(tenant, step_id)))

@@ -1,0 +1,313 @@
+"""The command line: what each command takes, and how it fails.
+
+Strategy: a command reads its options, opens what it needs and calls one function of another module. An expected failure
+is two lines on stderr, what failed and what to do, with exit status 1, or 2 where the command was not understood. Only a
+bug shows a traceback.
+"""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
+from typer.exceptions import TyperException
+
+from collector.errors import CollectorError
+from collector.intake import Intake
+from collector.limits import MIB
+from collector.metrics import IngestMetrics
+from query.parameters import RunsParameters
+from spanledger import demonstration, logs, server
+from spanledger.errors import FrontDoorError, UsageError
+from spanledger.importing import Destination, FileReport, LocalIntake, OtlpHttp, import_files
+from spanledger.reading import LocalRecord, ServedRecord, open_ledger, open_record
+from spanledger.rendering.imports import report_lines, total_line
+from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
+from spanledger.showing import Form, follow_steps, pipe, show_replay, show_runs
+from store.errors import (
+    BadQuery,
+    DataFolderLocked,
+    DataFolderUnusable,
+    JournalVersionUnknown,
+    NotFound,
+    StoreError,
+)
+from store.ledger import rebuild as rebuild_view
+from store.ledger import running_server
+from store.record import Position, Signal
+
+_HINTS: Final[dict[type[StoreError], str]] = {
+    DataFolderLocked: "stop the process that holds it, or name another folder with --data",
+    DataFolderUnusable: "name a folder that this user can write with --data, or change its owner or permissions",
+    JournalVersionUnknown: "start the version that wrote it, or a newer one",
+    NotFound: "`spanledger runs` lists the runs there are",
+    BadQuery: "correct the option",
+    StoreError: "the record is kept; see the message above for the cause",
+}
+_INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it.
+
+app = typer.Typer(
+    name="spanledger",
+    help="The flight recorder for AI agents.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_Data = Annotated[
+    str | None, typer.Option("--data", metavar="DIR", help="The data folder [default: ./spanledger-data].")
+]
+_Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="A TOML file with settings.")]
+_Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="The address of a server's API, as http://127.0.0.1:8321.")
+]
+_Form = Annotated[
+    Form, typer.Option("--format", help="text for people, ndjson for programs; auto is text in a terminal.")
+]
+
+
+def main() -> int:
+    """Run the command line. Returns the exit status."""
+    logs.configure("warning", "auto")
+    try:
+        status: Any = app(standalone_mode=False, prog_name="spanledger")
+    except FrontDoorError as error:
+        return _fail(str(error), error.hint, error.exit_status)
+    except TyperException as error:
+        return _fail(error.format_message(), "`spanledger --help` and `spanledger COMMAND --help` say what there is", 2)
+    except StoreError as error:
+        hint = next(_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS)
+        return _fail(str(error), hint, 1)
+    except CollectorError as error:
+        return _fail(str(error), "see `spanledger serve --help`", 1)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, hint: str, status: int) -> int:
+    print(f"error: {' '.join(message.split())}\nhint: {' '.join(hint.split())}", file=sys.stderr)
+    return status
+
+
+def _settings(data: str | None, config: str | None) -> Settings:
+    return resolve({"data": data, "config": config}, os.environ)
+
+
+@app.callback(invoke_without_command=True)
+def _front(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _serve(**given: str | None) -> None:
+    """Record what agents send, and answer what is asked about it.
+
+    Prints one line of JSON with the addresses when it is ready; logs go to stderr.
+    """
+    settings = resolve(given, os.environ)
+    logs.configure(settings.log_level, settings.log_format)
+    server.serve(settings)
+
+
+def _with_setting_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for every row of the settings' table."""
+    rows = [
+        (row.name, row.option, row.metavar, f"{row.help} [default: {row.default}] [env: {row.environment}]")
+        for row in SETTINGS
+    ]
+    rows.append(("config", "--config", "FILE", f"A TOML file with settings. [env: {CONFIG_ENVIRONMENT}]"))
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            # The environment is read by `resolve`, which can say where a wrong value came from.
+            annotation=Annotated[str | None, typer.Option(option, metavar=metavar, help=text)],
+        )
+        for name, option, metavar, text in rows
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+app.command("serve")(_with_setting_options(_serve))
+
+
+@app.command("demo")
+def _demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the replay instead of serving on.")] = False,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The demo's data folder.")] = (
+        demonstration.DEMO_DATA
+    ),
+) -> None:
+    """Record a real agent's run on a server of its own, and replay it."""
+    demonstration.demo(data, once=once)
+
+
+@app.command("import")
+def _import(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="OTLP protobuf, JSON or JSON-lines files.")],
+    signal: Annotated[str | None, typer.Option(help="traces, logs or metrics, where the content does not say.")] = None,
+    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="A server's OTLP/HTTP address.")] = None,
+    data: _Data = None,
+    config: _Config = None,
+) -> None:
+    """Take in OTLP files: through a running server, or into the data folder when no server holds it."""
+    signals = {member.label: member for member in Signal}
+    if signal is not None and signal not in signals:
+        raise UsageError(f"--signal {signal!r} is not a signal", "give traces, logs or metrics")
+    settings = _settings(data, config)
+    served = running_server(settings.data) or {}
+    otlp_http = url or served.get("otlp_http")
+    with ExitStack() as opened:
+        destination: Destination
+        record: ServedRecord | LocalRecord | None = None
+        if otlp_http is not None:
+            sender = OtlpHttp(otlp_http)
+            opened.callback(sender.close)
+            destination = sender
+            if otlp_http.rstrip("/") == served.get("otlp_http"):
+                record = ServedRecord(served["api"])
+                opened.callback(record.close)
+        else:
+            ledger = opened.enter_context(open_ledger(settings.data, settings.view_memory_mb))
+            intake = Intake(
+                ledger.journal, metrics=IngestMetrics(CollectorRegistry()), limits=server.limits_of(settings)
+            )
+            destination, record = LocalIntake(intake), LocalRecord(ledger)
+        reports = _import_with_progress(files, destination, signals.get(signal or ""), settings.request_max_mb * MIB)
+        positions = [report.position for report in reports if report.position is not None]
+        if record is not None and positions:
+            record.wait_for(positions[-1])
+        elif positions:
+            print(f"Stored up to position {positions[-1]}; the API may show it a moment later.", file=sys.stderr)
+    raise typer.Exit(0 if all(report.clean for report in reports) else 1)
+
+
+def _import_with_progress(
+    files: list[Path], destination: Destination, signal: Signal | None, bytes_max: int
+) -> list[FileReport]:
+    reports: list[FileReport] = []
+    with pipe(), Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("importing", total=len(files))
+        for report in import_files(files, destination, signal=signal, bytes_max=bytes_max):
+            reports.append(report)
+            progress.advance(task)
+            for line in report_lines(report):
+                print(line)
+        print(total_line(reports))
+    return reports
+
+
+@app.command("runs")
+def _runs(
+    *,
+    agent: Annotated[str | None, typer.Option(help="Agent name.")] = None,
+    status: Annotated[str | None, typer.Option(help="As ok, error, interrupted, running.")] = None,
+    conversation: Annotated[str | None, typer.Option(help="Conversation id.")] = None,
+    trace_id: Annotated[str | None, typer.Option(help="Trace id: 32 hexadecimal digits.")] = None,
+    service: Annotated[str | None, typer.Option(help="Service name.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Name of a tool that was called.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a model that was called.")] = None,
+    since: Annotated[str | None, typer.Option(help="Began at this time or later: 2026-07-01T12:00:00Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="Began before this time.")] = None,
+    q: Annotated[str | None, typer.Option("-q", help="Words to find.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
+    form: _Form = Form.AUTO,
+    url: _Url = None,
+    data: _Data = None,
+    config: _Config = None,
+) -> None:
+    """List runs, newest first: a table in a terminal, NDJSON when piped."""
+    given = {
+        "agent": agent, "status": status, "conversation": conversation, "trace_id": trace_id, "service": service,
+        "tool": tool, "model": model, "since": since, "until": until, "q": q,
+    }  # fmt: skip
+    try:
+        where = RunsParameters.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = str(wrong["loc"][0])
+        option = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+        reason = str(wrong["msg"]).removeprefix("Value error, ")
+        raise UsageError(f"{option}: {reason}", "see `spanledger runs --help`") from error
+    settings = _settings(data, config)
+    with open_record(url, settings.data, settings.view_memory_mb) as record:
+        show_runs(record, where.filter(), limit=limit, form=form)
+
+
+@app.command("replay")
+def _replay(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a trace id of the run.")],
+    *,
+    full: Annotated[bool, typer.Option("--full", help="Shorten nothing.")] = False,
+    form: _Form = Form.AUTO,
+    url: _Url = None,
+    data: _Data = None,
+    config: _Config = None,
+) -> None:
+    """Replay one run: a timeline in a terminal, NDJSON when piped."""
+    settings = _settings(data, config)
+    with open_record(url, settings.data, settings.view_memory_mb) as record:
+        show_replay(record, run, form=form, full=full)
+
+
+@app.command("tail")
+def _tail(
+    *,
+    all_steps: Annotated[bool, typer.Option("--all", help="Begin with the first step ever recorded.")] = False,
+    after: Annotated[str | None, typer.Option(metavar="POSITION", help="Begin behind this position.")] = None,
+    follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = True,
+    form: _Form = Form.AUTO,
+    url: _Url = None,
+    data: _Data = None,
+    config: _Config = None,
+) -> None:
+    """Show steps as they are recorded, from now on."""
+    settings = _settings(data, config)
+    with open_record(url, settings.data, settings.view_memory_mb) as record:
+        if isinstance(record, LocalRecord) and follow:
+            raise FrontDoorError(
+                f"no server holds {settings.data}, so nothing new will come",
+                "start `spanledger serve`, or see what there is with --all --no-follow",
+            )
+        start = None if all_steps else Position.parse(after) if after else record.view_position()
+        try:
+            follow_steps(record, start, form=form, follow=follow)
+        except KeyboardInterrupt:
+            return
+
+
+@app.command("rebuild")
+def _rebuild(data: _Data = None, config: _Config = None) -> None:
+    """Make the view again from the journal, and print the digest of each of its tables."""
+    settings = _settings(data, config)
+    if not settings.data.is_dir():
+        raise FrontDoorError(f"there is no data folder {settings.data}", "name the folder of a server with --data")
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("projecting", total=None)
+        rebuilt = rebuild_view(
+            settings.data,
+            view_memory_mb=settings.view_memory_mb,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    print(f"frames {rebuilt.frames}, quarantined {rebuilt.quarantined}")
+    for table, digest in rebuilt.digests.items():
+        print(f"{table} {digest}")
+
+
+@app.command("version")
+def _version() -> None:
+    """Print the version."""
+    print(f"spanledger {installed_version('spanledger')}")

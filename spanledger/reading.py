@@ -1,0 +1,244 @@
+"""Where the commands read runs from: the API of a running server, or the data folder itself when no server holds it.
+
+Both sides give the store's rows, so that what is shown does not depend on where it came from.
+"""
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from store.ledger import Ledger, running_server
+
+from spanledger.errors import FrontDoorError, UsageError
+from store.contract import Page, RunFilter
+from store.errors import BadQuery
+from store.model.rows import ReplayEvent, RunRow, StepRow
+from store.record import DEFAULT_TENANT, Position
+
+Row = TypeVar("Row")
+
+# A server may make a read wait 10 s for its view; past that and a margin something is wrong.
+_READ_SECONDS: Final = 30.0
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_CATCH_UP_SECONDS: Final = 600.0  # A folder that was never projected is projected whole; people can interrupt it.
+_BUSY_PAUSE_SECONDS: Final = 0.5
+_CLOSE_SECONDS: Final = 5.0
+
+
+class RunRecord(Protocol):
+    """What the commands ask. Every method raises FrontDoorError."""
+
+    def runs(self, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
+        """Runs, newest start first."""
+        ...
+
+    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
+        """A run as ordered events."""
+        ...
+
+    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
+        """Steps recorded after a position."""
+        ...
+
+    def view_position(self) -> Position | None:
+        """How far the view is."""
+        ...
+
+    def wait_for(self, position: Position) -> None:
+        """Return when the view holds `position`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunPage:
+    runs: list[RunRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StepPage:
+    steps: list[StepRow]
+
+
+def http_client(url: str, seconds: float) -> httpx.Client:
+    """A client of a Spanledger address. Raises UsageError where it is none."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"{url!r} is not an address: {error}", "give one like http://127.0.0.1:8321") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UsageError(f"{url!r} is not an address", "give one like http://127.0.0.1:8321")
+    # A proxy of the environment cannot reach this machine's loopback, and would be asked to.
+    return httpx.Client(base_url=parsed, timeout=seconds, trust_env=parsed.host not in _LOOPBACK)
+
+
+class ServedRecord:
+    """The record behind the API of a running server."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client = http_client(url, _READ_SECONDS)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def runs(self, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
+        parameters: dict[str, Any] = {
+            member.name.removesuffix("_ns"): getattr(where, member.name)
+            for member in fields(where)
+            if getattr(where, member.name) is not None
+        }
+        parameters["limit"] = limit
+        if cursor is not None:
+            parameters["cursor"] = cursor
+        page = self._decoded(self._get("/v1/runs", parameters), _RunPage)
+        return Page(page.runs, page.next_cursor)
+
+    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
+        try:
+            with self._client.stream("GET", f"/v1/runs/{quote(run_id, safe='')}/replay") as response:
+                if not response.is_success:
+                    response.read()
+                    raise self._refused(response)
+                for text in response.iter_lines():
+                    yield self._decoded(text.encode(), ReplayEvent)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
+        parameters: dict[str, Any] = {"limit": limit} | ({} if after is None else {"after": str(after)})
+        return self._decoded(self._get("/v1/steps", parameters), _StepPage).steps
+
+    def view_position(self) -> Position | None:
+        return self._position("view_position")
+
+    def journal_position(self) -> Position | None:
+        """The last position that was acknowledged."""
+        return self._position("journal_position")
+
+    def _position(self, name: str) -> Position | None:
+        try:
+            # Not ready is 503 and says how far it is all the same.
+            readiness: dict[str, Any] = msgspec.json.decode(self._response("/readyz", {}).content)
+            position = readiness[name]
+            return None if position is None else Position.parse(position)
+        except (msgspec.DecodeError, KeyError, TypeError, BadQuery) as error:
+            raise self._not_ours(error) from error
+
+    def wait_for(self, position: Position) -> None:
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        while True:
+            # A read waits 10 s at most and then says 504 (503 when too many wait): the view is only behind.
+            response = self._response("/v1/runs", {"limit": 1, "min_position": str(position)})
+            if response.is_success:
+                return
+            if response.status_code not in (503, 504) or time.monotonic() > deadline:
+                raise self._refused(response)
+            if response.status_code == 503:
+                time.sleep(_BUSY_PAUSE_SECONDS)
+
+    def _get(self, path: str, parameters: dict[str, Any]) -> bytes:
+        response = self._response(path, parameters)
+        if not response.is_success:
+            raise self._refused(response)
+        return response.content
+
+    def _response(self, path: str, parameters: dict[str, Any]) -> httpx.Response:
+        try:
+            return self._client.get(path, params=parameters)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _decoded(self, body: bytes, kind: type[Row]) -> Row:
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise self._not_ours(error) from error
+
+    def _refused(self, response: httpx.Response) -> FrontDoorError:
+        try:
+            problem: dict[str, Any] = msgspec.json.decode(response.content)
+            detail = str(problem["detail"])
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            return self._not_ours(error)
+        if response.status_code == 404:
+            return FrontDoorError(detail, "`spanledger runs` lists the runs there are")
+        hint = (
+            "correct the option" if response.status_code == 422 else f"look at {self._url}/readyz and the server's log"
+        )
+        return FrontDoorError(f"the server at {self._url} answered {response.status_code}: {detail}", hint)
+
+    def _unreachable(self, error: httpx.HTTPError) -> FrontDoorError:
+        return FrontDoorError(
+            f"cannot reach the server at {self._url}: {error or type(error).__name__}",
+            "start one with `spanledger serve`, or give the address of its API with --url",
+        )
+
+    def _not_ours(self, error: Exception) -> FrontDoorError:
+        return FrontDoorError(
+            f"what answers at {self._url} does not speak this version's API: {error}",
+            "give the address of a Spanledger API with --url (`serve` prints it under `api`)",
+        )
+
+
+class LocalRecord:
+    """The record in a data folder that this process has opened itself."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def runs(self, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
+        return self._ledger.reader.runs(DEFAULT_TENANT, where, limit=limit, cursor=cursor)
+
+    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
+        return self._ledger.reader.replay(DEFAULT_TENANT, run_id)
+
+    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
+        return self._ledger.reader.new_steps(DEFAULT_TENANT, after, limit=limit)
+
+    def view_position(self) -> Position | None:
+        return self._ledger.reader.status().position
+
+    def wait_for(self, position: Position) -> None:
+        if not self._ledger.waiter.wait_for(position, _CATCH_UP_SECONDS):
+            raise FrontDoorError(f"the view did not reach {position}", "try `spanledger rebuild`")
+
+
+@contextmanager
+def open_ledger(data: Path, view_memory_mb: int) -> Generator[Ledger]:
+    """The data folder of a server that is not running, for as long as the context lasts."""
+    ledger = Ledger.open(data, registry=None, view_memory_mb=view_memory_mb)
+    try:
+        yield ledger
+    finally:
+        ledger.close(_CLOSE_SECONDS)
+
+
+@contextmanager
+def open_record(url: str | None, data: Path, view_memory_mb: int) -> Generator[RunRecord]:
+    """The record to read: of the server at `url`, of the server that holds `data`, or of the folder itself."""
+    served = url or (running_server(data) or {}).get("api")
+    if served is not None:
+        record = ServedRecord(served)
+        try:
+            yield record
+        finally:
+            record.close()
+        return
+    if not data.is_dir():
+        raise FrontDoorError(
+            f"there is no data folder {data}, and no server was named",
+            "start `spanledger serve`, name its folder with --data, or the address of its API with --url",
+        )
+    with open_ledger(data, view_memory_mb) as ledger:
+        record = LocalRecord(ledger)
+        last = ledger.waiter.readiness()["journal_position"]
+        if last is not None:
+            record.wait_for(Position.parse(str(last)))
+        yield record

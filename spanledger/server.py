@@ -1,0 +1,214 @@
+"""`spanledger serve`: the parts wired into one process.
+
+    doors bound -> data folder opened -> receivers and API started -> ready line -> ... signal -> doors closed -> flushed
+
+Strategy: one event loop (uvloop) moves bytes for both HTTP services, gRPC has its own threads, the store has its own.
+Everything that can be refused is refused before the first thread starts. On stdout goes the ready line and nothing
+else, ever. On SIGTERM or SIGINT nothing new is accepted, what is under way ends, and the view catches up as far as time
+allows; what it does not reach is in the journal and is projected at the next start.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+import uvicorn
+import uvloop
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from collector.errors import PortUnavailable
+from collector.grpc import OtlpGrpcServer
+from collector.http import OtlpHttpApp
+from collector.intake import Intake
+from collector.limits import MIB, Limits
+from collector.metrics import IngestMetrics
+from query.app import create_app
+from query.view import View
+from spanledger.doors import BACKLOG, Doors, address, address_of, open_doors
+from spanledger.errors import FrontDoorError
+from spanledger.settings import Settings
+from store.ledger import Ledger
+
+# Together below the 10 s in which an orchestrator expects an end: requests first, then the view.
+DOORS_GRACE_SECONDS: Final = 3
+LEDGER_CLOSE_SECONDS: Final = 5.0
+
+_log: Final = structlog.stdlib.get_logger(__name__)
+
+
+class ServiceStopped(FrontDoorError):
+    """One of the services ended without being asked to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the ready line says."""
+
+    otlp_grpc: str
+    otlp_http: str
+    api: str
+    data: str
+
+    def addresses(self) -> dict[str, str]:
+        """What the data folder's lock file holds, so that other commands find this server."""
+        return {"otlp_grpc": self.otlp_grpc, "otlp_http": self.otlp_http, "api": self.api}
+
+    def line(self) -> bytes:
+        return msgspec.json.encode({"event": "ready", **self.addresses(), "data": self.data}) + b"\n"
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The receivers' bounds, as the settings say."""
+    return Limits(
+        body_bytes_max=settings.request_max_mb * MIB,
+        compressed_bytes_max=settings.request_compressed_max_mb * MIB,
+        bytes_in_flight_max=settings.requests_in_flight_max_mb * MIB,
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Run the server until a signal ends it. Raises FrontDoorError, StoreError or CollectorError where it cannot."""
+    doors = open_doors(settings)
+    try:
+        registry = _registry()
+        ledger = Ledger.open(settings.data, registry=registry, view_memory_mb=settings.view_memory_mb)
+        try:
+            uvloop.run(_Process(settings, doors, ledger, registry).run())
+        finally:
+            ledger.close(LEDGER_CLOSE_SECONDS)
+    finally:
+        doors.close()
+    _log.info("stopped")
+
+
+class _Service(uvicorn.Server):
+    """uvicorn on a socket that is bound already; it tells when it listens, and leaves signals to the process."""
+
+    def __init__(self, app: Any) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=DOORS_GRACE_SECONDS,
+            )
+        )
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+class _Process:
+    """The running services of one process."""
+
+    def __init__(self, settings: Settings, doors: Doors, ledger: Ledger, registry: CollectorRegistry) -> None:
+        self._settings = settings
+        self._doors = doors
+        self._ledger = ledger
+        intake = Intake(ledger.journal, metrics=IngestMetrics(registry), limits=limits_of(settings))
+        self._grpc = OtlpGrpcServer(intake, host=doors.host, port=doors.grpc_port)
+        self._otlp_http_app = OtlpHttpApp(intake)
+        self._api_app = create_app(reader=ledger.reader, waiter=ledger.waiter, registry=registry)
+        self._view: View = self._api_app.state.view
+
+    async def run(self) -> None:
+        """Start, say so, wait for a signal, stop."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop, number, stop)
+        otlp_http, api = _Service(self._otlp_http_app), _Service(self._api_app)
+        services = (
+            loop.create_task(otlp_http.serve([self._doors.otlp_http]), name="otlp_http"),
+            loop.create_task(api.serve([self._doors.api]), name="api"),
+        )
+        try:
+            await _unless_ended(services, otlp_http.listening.wait(), api.listening.wait())
+            port = await asyncio.to_thread(self._start_grpc)
+            try:
+                self._announce(port)
+                await _unless_ended(services, stop.wait())
+            finally:
+                self._view.close()
+                otlp_http.should_exit = api.should_exit = True
+                await asyncio.to_thread(self._grpc.stop, DOORS_GRACE_SECONDS)
+        finally:
+            otlp_http.should_exit = api.should_exit = True
+            await asyncio.gather(*services, return_exceptions=True)
+
+    def _asked_to_stop(self, number: int, stop: asyncio.Event) -> None:
+        _log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    def _start_grpc(self) -> int:
+        try:
+            return self._grpc.start()
+        except PortUnavailable as error:
+            where = address(error.host, error.port)
+            raise FrontDoorError(
+                f"cannot listen on {where}: the port was taken meanwhile", "choose another with --otlp-grpc-port"
+            ) from error
+
+    def _announce(self, grpc_port: int) -> None:
+        host = self._doors.host
+        ready = Ready(
+            otlp_grpc=address(host, grpc_port),
+            otlp_http="http://" + address_of(self._doors.otlp_http, host),
+            api="http://" + address_of(self._doors.api, host),
+            data=str(self._settings.data.resolve()),
+        )
+        self._ledger.publish(ready.addresses())
+        _log.info("ready", **ready.addresses(), data=ready.data)
+        _say(ready.line())
+
+
+async def _unless_ended(services: tuple[asyncio.Task[None], ...], *awaited: Any) -> None:
+    """Wait for all of `awaited`. Raises ServiceStopped when a service ends first."""
+    waiting = asyncio.gather(*awaited)
+    await asyncio.wait((waiting, *services), return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        ended = next(task for task in services if task.done())
+        cause = None if ended.cancelled() else ended.exception()
+        raise ServiceStopped(f"the {ended.get_name()} service ended: {cause or 'without a cause'}", "see the log")
+    await waiting
+
+
+def _say(line: bytes) -> None:
+    """Write the one line of stdout. Whoever waits for it may be gone; the server is not theirs alone."""
+    try:
+        sys.stdout.buffer.write(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _log.warning("ready_line_unread")
+        # The interpreter flushes stdout once more at its end, and would fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _registry() -> CollectorRegistry:
+    """A registry of this process's own, with the standard process metrics."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry

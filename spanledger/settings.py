@@ -1,0 +1,226 @@
+"""Every setting, declared once: the fields of `Settings`.
+
+The environment variable, the option of `serve`, the key in the configuration file and the line in docs/settings.md are
+all derived from that one table, so none can be forgotten. Precedence: option, environment, file, default. A value that
+cannot be used is refused with its setting, where it came from and what is allowed; so is an unknown key in the file.
+Unknown SPANLEDGER_ variables are left alone: orchestrators set some of their own for a service of that name.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from spanledger.errors import UsageError
+
+CONFIG_ENVIRONMENT: Final = "SPANLEDGER_CONFIG"
+CONFIG_BYTES_MAX: Final = 1024 * 1024  # A configuration is a page of text; more is the wrong file.
+MEMORY_MB_MIN: Final = 64  # Below this the view's engine fails on small batches already.
+MEMORY_MB_MAX: Final = 1024 * 1024
+REQUEST_MB_MAX: Final = 1024  # gRPC counts message lengths in 32 bits, and a request is held in memory whole.
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What values a setting takes: how to read one, and how to say what is allowed."""
+
+    read: Callable[[str], Any]
+    allowed: str
+    metavar: str
+
+
+def _integer(low: int, high: int, what: str, metavar: str) -> _Kind:
+    def read(text: str) -> int:
+        value = int(text) if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20 else None
+        if value is None or not low <= value <= high:
+            raise ValueError
+        return value
+
+    return _Kind(read, f"{what} from {low} to {high}", metavar)
+
+
+def _choice(*choices: str) -> _Kind:
+    def read(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError
+        return text.lower()
+
+    return _Kind(read, "one of " + ", ".join(choices), "|".join(choices))
+
+
+def _text(allowed: str, metavar: str) -> _Kind:
+    def read(text: str) -> str:
+        if not text or "\0" in text or text != text.strip():
+            raise ValueError
+        return text
+
+    return _Kind(read, allowed, metavar)
+
+
+_PORT: Final = _integer(0, 65535, "a port number", "PORT")
+_HOST: Final = _text("a host name or address", "HOST")
+
+
+def _folder(text: str) -> Path:
+    return Path(_text("", "").read(text)).expanduser()
+
+
+_FOLDER: Final = _Kind(_folder, "the path of a folder", "DIR")
+
+
+def _setting(default: Value, kind: _Kind, description: str) -> Value:
+    return field(default=default, metadata={"kind": kind, "help": description})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a server runs. The fields are the table: name, default, kind, help."""
+
+    data: Path = _setting(  # noqa: RUF009 (a field, not a value)
+        Path("spanledger-data"),
+        _FOLDER,
+        "The data folder: the journal, its view and the lock. Made if it is not there.",
+    )
+    host: str = _setting("127.0.0.1", _HOST, "The address all ports listen on. There is no login yet: keep it local.")
+    otlp_grpc_port: int = _setting(4317, _PORT, "Port of the OTLP/gRPC receiver; 0 picks a free one.")
+    otlp_http_port: int = _setting(4318, _PORT, "Port of the OTLP/HTTP receiver; 0 picks a free one.")
+    api_port: int = _setting(8321, _PORT, "Port of the query API; 0 picks a free one.")
+    request_max_mb: int = _setting(
+        64,
+        _integer(1, REQUEST_MB_MAX, "MiB", "MIB"),
+        "The largest OTLP request taken, decompressed, over gRPC and HTTP.",
+    )
+    request_compressed_max_mb: int = _setting(
+        16,
+        _integer(1, REQUEST_MB_MAX, "MiB", "MIB"),
+        "The largest compressed OTLP request taken, as it comes over the wire.",
+    )
+    requests_in_flight_max_mb: int = _setting(
+        256,
+        _integer(1, MEMORY_MB_MAX, "MiB", "MIB"),
+        "OTLP requests held at once, all together; senders of more are asked to come again (429, RESOURCE_EXHAUSTED).",
+    )
+    view_memory_mb: int = _setting(
+        512, _integer(MEMORY_MB_MIN, MEMORY_MB_MAX, "MiB", "MIB"), "Memory that the view's engine may use."
+    )
+    log_level: str = _setting("info", _choice("debug", "info", "warning", "error"), "The least severe log line shown.")
+    log_format: str = _setting(
+        "auto",
+        _choice("auto", "console", "json"),
+        "How log lines are written to stderr; auto is console in a terminal and json elsewhere.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One row of the table."""
+
+    name: str
+    default: Any
+    help: str
+    allowed: str
+    metavar: str
+    read: Callable[[str], Any]
+
+    @property
+    def option(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def environment(self) -> str:
+        return "SPANLEDGER_" + self.name.upper()
+
+
+SETTINGS: Final = tuple(
+    Setting(
+        name=member.name,
+        default=member.default,
+        help=member.metadata["help"],
+        allowed=member.metadata["kind"].allowed,
+        metavar=member.metadata["kind"].metavar,
+        read=member.metadata["kind"].read,
+    )
+    for member in fields(Settings)
+)
+
+
+def resolve(options: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """The settings that hold. `options` are by setting name, and `config` names the file; None is not given.
+
+    Raises UsageError for a value that is not allowed and for a file that cannot be read.
+    """
+    file = _read_file(options.get("config"), environment)
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        given: str | None = options.get(setting.name)
+        source = setting.option
+        if given is None and environment.get(setting.environment):  # Empty is unset, as compose files write it.
+            given, source = environment[setting.environment], setting.environment
+        if given is None and setting.name in file:
+            given, source = file[setting.name]
+        if given is not None:
+            values[setting.name] = _read(setting, given, source)
+    return Settings(**values)
+
+
+def _read(setting: Setting, given: str, source: str) -> Any:
+    try:
+        return setting.read(given)
+    except ValueError as error:
+        raise UsageError(
+            f"setting {setting.name}: {given!r} (from {source}) cannot be used", f"allowed is {setting.allowed}"
+        ) from error
+
+
+def _read_file(option: str | None, environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The configuration file's values by setting name, each with where it came from; {} when there is no file."""
+    name = option or environment.get(CONFIG_ENVIRONMENT)
+    if not name:
+        return {}
+    path = Path(name).expanduser()
+    try:
+        with path.open("rb") as file:
+            content = file.read(CONFIG_BYTES_MAX + 1)
+        if len(content) > CONFIG_BYTES_MAX:
+            raise UsageError(f"configuration file {path}: larger than 1 MiB", "is this the right file?")
+        table = tomllib.loads(content.decode())
+    except OSError as error:
+        raise UsageError(f"configuration file {path}: {error.strerror}", "name a TOML file that can be read") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"configuration file {path}: {error}", "it must be TOML: name = value, one a line") from error
+    known = {setting.name: setting for setting in SETTINGS}
+    values: dict[str, tuple[str, str]] = {}
+    for key, value in table.items():
+        if key not in known:
+            raise UsageError(f"configuration file {path}: {key!r} is not a setting", "settings are " + ", ".join(known))
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            kind = type(value).__name__
+            message = f"setting {key}: a {kind} (from {path}) cannot be used"
+            raise UsageError(message, f"allowed is {known[key].allowed}")
+        values[key] = (str(value), str(path))
+    return values
+
+
+def reference() -> str:
+    """docs/settings.md, whole."""
+    lines = [
+        "# Settings",
+        "",
+        "Made from the table in `spanledger/settings.py`; a test compares the two.",
+        "",
+        "An option of `spanledger serve` wins over the environment, the environment over the configuration file, and",
+        "the file over the default. The file is TOML, `name = value` one a line; `--config FILE` or `SPANLEDGER_CONFIG`",
+        "names it. An empty environment variable counts as not set. A value that is not allowed stops the command with",
+        "exit status 2.",
+        "",
+        "| name | option | environment | default | allowed | what it does |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{row.name}` | `{row.option}` | `{row.environment}` | `{row.default}` | {row.allowed} | {row.help} |"
+        for row in SETTINGS
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,130 @@
+"""`runs`, `replay` and `tail`: rows from a record to stdout, for people or for programs.
+
+In a terminal they are tables and timelines; piped they are NDJSON, a row or an event a line, with every field. A reader
+of the pipe that leaves early (`| head`) is no error.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+
+from spanledger.errors import FrontDoorError
+from spanledger.reading import RunRecord
+from spanledger.rendering.runs import runs_table
+from spanledger.rendering.steps import step_line
+from spanledger.rendering.timeline import Timeline
+from store.contract import LIMIT_MAX, RunFilter
+from store.model.rows import RunRow, StepRow
+from store.record import Position
+
+WIDE_COLUMNS: Final = 130  # From here on a run's counts fit beside its id.
+TAIL_PAUSE_SECONDS: Final = 0.5  # Often enough to watch, seldom enough not to be a load.
+
+
+class Form(StrEnum):
+    """How answers are written."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    NDJSON = "ndjson"
+
+    def is_text(self) -> bool:
+        """Whether a person reads: asked for, or stdout is a terminal."""
+        return self is Form.TEXT or (self is Form.AUTO and sys.stdout.isatty())
+
+
+def console() -> Console:
+    """stdout, with neither markup nor emoji read into what was recorded."""
+    # Text that is not for a terminal (a file, a pager, a build's log) has no width of its own.
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE_COLUMNS
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=False, width=width)
+
+
+@contextmanager
+def pipe() -> Generator[None]:
+    """Let the reader of stdout leave before the end."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at its end, and would fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show_runs(record: RunRecord, where: RunFilter, *, limit: int, form: Form) -> None:
+    """The newest `limit` runs that fulfil the conditions."""
+    runs = _runs(record, where, limit)
+    with pipe():
+        if not form.is_text():
+            _lines(runs)
+            return
+        rows = list(runs)
+        out = console()
+        if rows:
+            out.print(runs_table(rows, wide=out.width >= WIDE_COLUMNS))
+        else:
+            out.print("No runs." if where == RunFilter() else "No run fulfils these conditions.")
+
+
+def show_replay(record: RunRecord, run_id: str, *, form: Form, full: bool = False) -> None:
+    """One run as ordered events. Raises FrontDoorError or NotFound for an unknown run."""
+    events = record.replay(run_id)
+    with pipe():
+        if not form.is_text():
+            _lines(events)
+            return
+        out = console()
+        for renderable in Timeline(full=full).events(events):
+            out.print(renderable)
+
+
+def follow_steps(
+    record: RunRecord, after: Position | None, *, form: Form, follow: bool, pause: Callable[[float], Any] = time.sleep
+) -> None:
+    """Steps as they are recorded, from behind `after`. With `follow` until interrupted, else to the end of the record."""
+    out = console() if form.is_text() else None
+    with pipe():
+        while True:
+            steps = record.new_steps(after, limit=LIMIT_MAX)
+            for step in steps:
+                if out is None:
+                    _lines([step])
+                else:
+                    out.print(step_line(step), no_wrap=True, overflow="ellipsis")
+            sys.stdout.flush()
+            if steps:
+                after = _advanced(after, steps)
+            elif not follow:
+                return
+            else:
+                pause(TAIL_PAUSE_SECONDS)
+
+
+def _advanced(after: Position | None, steps: list[StepRow]) -> Position:
+    last = Position.parse(steps[-1].position)
+    if after is not None and last <= after:
+        raise FrontDoorError(f"the server sent steps again that lie before {after}", "report this: it must not happen")
+    return last
+
+
+def _runs(record: RunRecord, where: RunFilter, limit: int) -> Iterator[RunRow]:
+    cursor: str | None = None
+    while limit > 0:
+        page = record.runs(where, limit=min(limit, LIMIT_MAX), cursor=cursor)
+        yield from page.rows
+        limit -= len(page.rows)
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def _lines(rows: Iterable[Any]) -> None:
+    for row in rows:
+        sys.stdout.buffer.write(msgspec.json.encode(row) + b"\n")

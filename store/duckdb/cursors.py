@@ -1,0 +1,47 @@
+"""Cursors: where a page ended, as an opaque string that a client hands back."""
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+
+from store.errors import BadQuery
+
+
+def make_cursor(*place: Any) -> str:
+    """A cursor that names a place."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+def keyset(cursor: str | None) -> dict[str, Any]:
+    """The parameters `before_ns` and `before_id` of a statement; both None at the beginning. Raises BadQuery."""
+    if cursor is None:
+        return {"before_ns": None, "before_id": None}
+    match _place(cursor):
+        case [int(before_ns), str(before_id)] if abs(before_ns) < 2**63:
+            return {"before_ns": before_ns, "before_id": before_id}
+        case _:
+            raise _bad(cursor)
+
+
+def ordinal(cursor: str | None) -> int:
+    """The number of rows before the page. Raises BadQuery."""
+    if cursor is None:
+        return 0
+    match _place(cursor):
+        case [int(after)] if 0 <= after < 2**63:
+            return after
+        case _:
+            raise _bad(cursor)
+
+
+def _place(cursor: str) -> Any:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError) as error:
+        raise _bad(cursor) from error
+
+
+def _bad(cursor: str) -> BadQuery:
+    return BadQuery("cursor", f"{cursor!r} is not a cursor of this list: send back a `next_cursor` as it was given")

@@ -1,0 +1,101 @@
+"""The embedded engine: one DuckDB instance in this process, for the writer and for every reader.
+
+DuckDB refuses a read-only connection beside a read-write one and shuts other processes out, and its memory limit is the
+instance's; so the whole instance is closed to files, network and extensions, and its configuration is locked.
+"""
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from store.duckdb.statements import table_definitions
+from store.errors import ViewError
+
+MEMORY_MB: Final = 512  # Beside the process's own: buffers for writing batches and for analytical reads.
+THREADS: Final = 2
+_CHECKPOINT: Final = (
+    "64MB"  # Of write-ahead log: fewer checkpoints while loading, still a second to replay after a crash.
+)
+
+
+class Engine:
+    """A DuckDB file, opened by this process. `cursor()` gives every thread a connection of its own."""
+
+    def __init__(self, path: Path, *, memory_mb: int = MEMORY_MB) -> None:
+        """Open or create the file. Raises ViewError."""
+        self.path = path
+        try:
+            self._connection = duckdb.connect(
+                str(path),
+                config={
+                    "enable_external_access": "false",
+                    "autoinstall_known_extensions": "false",
+                    "autoload_known_extensions": "false",
+                    "allow_community_extensions": "false",
+                    "memory_limit": f"{memory_mb}MB",
+                    "threads": str(THREADS),
+                    "checkpoint_threshold": _CHECKPOINT,
+                    "preserve_insertion_order": "true",
+                    "python_enable_replacements": "false",
+                },
+            )
+            for statement in table_definitions():
+                self._connection.execute(statement)
+            self._connection.execute("SET lock_configuration = true")
+        except duckdb.Error as error:
+            raise ViewError(f"the view {path.name} cannot be opened: {error}") from error
+        self._local = threading.local()
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
+        self._cursors_lock = threading.Lock()
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """The connection of the calling thread."""
+        found = getattr(self._local, "cursor", None)
+        if found is None:
+            found = self._connection.cursor()
+            self._local.cursor = found
+            with self._cursors_lock:
+                self._cursors.append(found)
+        return found
+
+    def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Run one statement and return its rows as dicts. Raises ViewError."""
+        try:
+            cursor = self.cursor().execute(statement, parameters or {})
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        except duckdb.Error as error:
+            raise ViewError(f"the view cannot answer: {error}") from error
+
+    @contextmanager
+    def transaction(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """All or nothing. Raises ViewError for what the engine refuses."""
+        cursor = self.cursor()
+        try:
+            cursor.execute("BEGIN TRANSACTION")
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+        except duckdb.Error as error:
+            raise ViewError(f"the view cannot be written: {error}") from error
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """The file and its write-ahead log."""
+        files = (self.path, self.path.with_name(self.path.name + ".wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def close(self) -> None:
+        """Write a checkpoint and close. Safe to call twice."""
+        with self._cursors_lock:
+            for cursor in self._cursors:
+                cursor.close()
+            self._cursors.clear()
+        self._connection.close()

@@ -1,0 +1,320 @@
+"""Rows of the tables as rows of the contract: names and times as the API writes them, content put back where it stood."""
+
+from typing import Any
+
+import msgspec
+
+from store.model.content import join_pieces
+from store.model.conversation import pieces_of_step
+from store.model.ids import step_id
+from store.model.messages import parsed, read_message
+from store.model.rows import (
+    Completeness,
+    DecisionRow,
+    EventRow,
+    MetricPointRow,
+    RunRow,
+    SegmentRow,
+    StepRow,
+    ToolCallRow,
+)
+from store.model.runs import status_at
+from store.model.span import Event, Span
+from store.model.times import rfc3339
+from store.model.trace import Trace
+from store.record import Position
+
+_SEVERITIES = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+
+
+def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
+    """A row of `runs` as of now: a run without a recorded end is running, abandoned or incomplete."""
+    status: Any = status_at(
+        row["status"], row["open_reason"], row["last_event_ns"], row["last_received_ns"], now_ns=now_ns
+    )
+    missing = row["missing_root"] or row["missing_parents"] or row["unexecuted_tool_calls"] or row["truncated"]
+    partial = missing or status in ("incomplete", "abandoned")
+    ended_ns = row["end_ns"]
+    return RunRow(
+        run_id=row["run_id"],
+        run_kind=row["run_kind"],
+        agent_name=row["agent_name"],
+        workflow_name=row["workflow_name"],
+        service_name=row["service_name"],
+        service_version=row["service_version"],
+        environment=row["environment"],
+        framework=row["framework"],
+        conversation_id=row["conversation_id"],
+        status=status,
+        outcome_reason=row["outcome_reason"],
+        started_at=rfc3339(row["start_ns"]),
+        ended_at=rfc3339(ended_ns),
+        duration_ns=max(ended_ns - row["start_ns"], 0) if ended_ns and row["start_ns"] else None,
+        steps=row["steps"],
+        llm_calls=row["llm_calls"],
+        tool_calls=row["tool_calls"],
+        tool_errors=row["tool_errors"],
+        decisions=row["decisions"],
+        retries=row["retries"],
+        input_tokens=row["input_tokens"],
+        output_tokens=row["output_tokens"],
+        cache_read_tokens=row["cache_read_tokens"],
+        cache_write_tokens=row["cache_write_tokens"],
+        reasoning_tokens=row["reasoning_tokens"],
+        cost_usd=row["cost_usd"],
+        models=row["models"] or [],
+        tools=row["tools"] or [],
+        trace_ids=row["trace_ids"] or [],
+        completeness=Completeness(
+            state="in_progress" if status == "running" else "partial" if partial else "complete",
+            missing_root=row["missing_root"],
+            missing_parents=row["missing_parents"],
+            unexecuted_tool_calls=row["unexecuted_tool_calls"],
+            content_absent=row["content_absent"],
+            truncated=row["truncated"],
+            redacted=row["redacted"],
+        ),
+        segments=[_segment(segment, now_ns) for segment in msgspec.json.decode(row["segments"])],
+    )
+
+
+def _segment(segment: dict[str, Any], now_ns: int) -> SegmentRow:
+    status: Any = status_at(
+        segment["status"], segment["open_reason"], segment["last_event_ns"], segment["last_received_ns"], now_ns=now_ns
+    )
+    return SegmentRow(
+        segment_id=segment["segment_id"],
+        trace_id=segment["trace_id"],
+        segment_no=segment["segment_no"],
+        status=status,
+        started_at=rfc3339(segment["start_ns"]),
+        ended_at=rfc3339(segment["end_ns"]),
+        steps=segment["steps"],
+        joined_by=segment["joined_by"],
+        continues=segment["continues"],
+    )
+
+
+def content_of(span: Span, events: list[Event]) -> dict[str, list[str]]:
+    """The content ids of a step, by role; roles without content are left out."""
+    pieces = pieces_of_step(span, events)
+    found = {
+        "system_instructions": pieces.system,
+        "input_messages": pieces.given,
+        "output_messages": pieces.said,
+        "tool_definitions": span.tool_definitions or [],
+        "arguments": [span.arguments] if span.arguments else [],
+        "result": [span.result] if span.result else [],
+    }
+    return {role: ids for role, ids in found.items() if ids}
+
+
+def inline_content(content: dict[str, list[str]], texts: dict[str, str]) -> dict[str, Any]:
+    """Content ids replaced by what they hold: messages as messages, arguments and results parsed where they are JSON."""
+    shown: dict[str, Any] = {}
+    for role, ids in content.items():
+        if role in ("arguments", "result"):
+            shown[role] = parsed(texts.get(ids[0]))
+        elif role == "tool_definitions":
+            shown[role] = [parsed(texts.get(piece)) for piece in ids]
+        else:
+            default = {"system_instructions": "system", "output_messages": "assistant"}.get(role, "user")
+            shown[role] = [read_message(texts.get(piece, "null"), default) for piece in ids]
+    return shown
+
+
+def present_step(span: Span, trace: Trace, *, run_id: str, seq: int, journal_id: str, content: dict[str, Any],
+                 events: list[Event]) -> StepRow:  # fmt: skip
+    """A span version as a step."""
+    kind: Any = span.kind
+    outcome: Any = span.outcome
+    return StepRow(
+        step_id=step_id(span.trace_id, span.span_id),
+        run_id=run_id,
+        span_id=span.span_id,
+        trace_id=span.trace_id,
+        parent_step_id=step_id(span.trace_id, span.parent_span_id) if span.parent_span_id else None,
+        seq=seq,
+        kind=kind,
+        name=span.name,
+        operation=span.operation,
+        outcome=outcome,
+        error_type=span.error_type,
+        status_message=span.status_message,
+        started_at=rfc3339(span.start_ns),
+        ended_at=rfc3339(span.end_ns),
+        duration_ns=max(span.end_ns - span.start_ns, 0) if span.end_ns and span.start_ns else None,
+        provider=span.provider,
+        model=span.model,
+        request_model=span.request_model,
+        response_model=span.response_model,
+        response_id=span.response_id,
+        finish_reason=span.finish_reason,
+        agent_name=span.agent_name,
+        tool_name=span.tool_name,
+        tool_call_id=span.tool_call_id,
+        mcp_method=span.mcp_method,
+        mcp_server=_mcp_server(span, trace),
+        mcp_protocol_version=span.mcp_protocol_version,
+        mcp_session_id=span.mcp_session_id,
+        jsonrpc_request_id=span.jsonrpc_request_id,
+        input_tokens=span.input_tokens,
+        output_tokens=span.output_tokens,
+        cache_read_tokens=span.cache_read_tokens,
+        cache_write_tokens=span.cache_write_tokens,
+        reasoning_tokens=span.reasoning_tokens,
+        cost_usd=span.cost_usd,
+        conversation_id=span.conversation_id,
+        service_name=span.service_name,
+        dialect=span.dialect,
+        scope_name=span.scope_name,
+        scope_version=span.scope_version,
+        reasoning=span.reasoning or any(event.reasoning for event in events),
+        truncated=span.truncated,
+        redacted=span.redacted,
+        revision=span.revision,
+        position=str(Position(journal_id, span.sequence)),
+        received_at=rfc3339(span.received_ns) or "",
+        content=content,
+    )
+
+
+def _mcp_server(span: Span, trace: Trace) -> str | None:
+    """The server's own service name: on its side its resource says so, on the client's side the step below does."""
+    if span.kind == "mcp_server":
+        return span.service_name
+    if span.kind != "mcp_client":
+        return None
+    below = (one for one in trace.spans.values() if one.kind == "mcp_server" and span in trace.ancestors(one))
+    return next((one.service_name for one in below), None)
+
+
+def present_call(row: dict[str, Any], texts: dict[str, str]) -> ToolCallRow:
+    started_ns, ended_ns = row["started_ns"], row["ended_ns"]
+    return ToolCallRow(
+        tool_call_key=row["tool_call_key"],
+        tool_call_id=row["tool_call_id"],
+        tool_name=row["tool_name"],
+        tool_source=row["tool_source"],
+        mcp_server=row["mcp_server"],
+        outcome=row["outcome"],
+        error_type=row["error_type"],
+        arguments=parsed(texts.get(row["arguments"] or "")),
+        result=parsed(texts.get(row["result"] or "")),
+        requested_at=rfc3339(row["requested_ns"]),
+        started_at=rfc3339(started_ns),
+        ended_at=rfc3339(ended_ns),
+        duration_ns=max(ended_ns - started_ns, 0) if started_ns and ended_ns else None,
+        wait_ns=row["wait_ns"],
+        requesting_step=row["requesting_step"],
+        executing_step=row["executing_step"],
+        mcp_client_step=row["mcp_client_step"],
+        mcp_server_step=row["mcp_server_step"],
+        mcp_rounds=row["mcp_rounds"],
+    )
+
+
+def present_decision(row: dict[str, Any], texts: dict[str, str]) -> DecisionRow:
+    return DecisionRow(
+        decision_id=row["decision_id"],
+        kind=row["kind"],
+        target=row["target"],
+        tool_call_key=row["tool_call_key"],
+        tool_call_id=row["tool_call_id"],
+        verdict=row["verdict"],
+        action=row["action"],
+        decided_by_kind=row["decided_by_kind"],
+        decided_by=None,
+        reason=texts.get(row["reason"] or ""),
+        requested_at=rfc3339(row["requested_ns"]),
+        decided_at=rfc3339(row["decided_ns"]),
+        wait_ns=row["wait_ns"],
+        request_step=row["request_step"],
+        decide_step=row["decide_step"],
+        evidence=row["evidence"],
+        evidence_rule=row["evidence_rule"],
+    )
+
+
+def present_event(row: dict[str, Any], texts: dict[str, str], *, journal_id: str, run_id: str | None) -> EventRow:
+    pieces = msgspec.json.decode(row["pieces"]) if row["pieces"] else {}
+    body = join_pieces(pieces["body"], texts) if "body" in pieces else msgspec.json.decode(row["body"])
+    return EventRow(
+        event_id=row["event_id"],
+        event_name=row["event_name"],
+        severity=row["severity_text"] or _severity(row["severity_number"]),
+        severity_number=row["severity_number"],
+        at=rfc3339(row["time_ns"] or row["observed_ns"]),
+        observed_at=rfc3339(row["observed_ns"]),
+        trace_id=row["trace_id"],
+        span_id=row["span_id"],
+        run_id=run_id,
+        service_name=row["service_name"],
+        scope_name=row["scope_name"],
+        body=body,
+        attributes=attributes_of(row, texts),
+        resource=resource_of(row, texts),
+        position=str(Position(journal_id, row["sequence"])),
+    )
+
+
+def _severity(number: int) -> str | None:
+    return _SEVERITIES[min((number + 3) // 4, 6)] or None if number > 0 else None
+
+
+def present_point(row: dict[str, Any], texts: dict[str, str], *, journal_id: str) -> MetricPointRow:
+    return MetricPointRow(
+        metric=row["metric"],
+        type=row["type"],
+        unit=row["unit"],
+        description=row["description"],
+        temporality=row["temporality"],
+        monotonic=row["monotonic"],
+        started_at=rfc3339(row["start_ns"]),
+        at=rfc3339(row["time_ns"]),
+        value=row["value_int"] if row["value_int"] is not None else row["value_double"],
+        count=row["count"],
+        sum=row["sum"],
+        min=row["min"],
+        max=row["max"],
+        detail=msgspec.json.decode(row["detail"]),
+        attributes=msgspec.json.decode(row["attributes"]),
+        resource=resource_of(row, texts),
+        service_name=row["service_name"],
+        scope_name=row["scope_name"],
+        position=str(Position(journal_id, row["sequence"])),
+    )
+
+
+def pieces_in(row: dict[str, Any]) -> set[str]:
+    """The content ids that a row refers to."""
+    found = {row["resource"], row["scope"]}
+    if row.get("pieces"):
+        found.update(piece for form in msgspec.json.decode(row["pieces"]).values() for piece in form[1])
+    return found
+
+
+def attributes_of(row: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
+    """A row's attributes, whole: what stayed inline and what was moved to content."""
+    attributes: dict[str, Any] = msgspec.json.decode(row["attributes"])
+    for place, pieces in (msgspec.json.decode(row["pieces"]) if row["pieces"] else {}).items():
+        where, _, key = place.partition("/")
+        if where == "attributes":
+            attributes[key] = join_pieces(pieces, texts)
+    return attributes
+
+
+def span_events_of(row: dict[str, Any], texts: dict[str, str]) -> list[dict[str, Any]]:
+    """A step's span events, whole."""
+    events: list[dict[str, Any]] = msgspec.json.decode(row["events"]) if row["events"] else []
+    for place, pieces in (msgspec.json.decode(row["pieces"]) if row["pieces"] else {}).items():
+        where, _, rest = place.partition("/")
+        if where == "events":
+            index, _, key = rest.partition("/")
+            events[int(index)]["attributes"][key] = join_pieces(pieces, texts)
+    return events
+
+
+def resource_of(row: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
+    """A row's resource attributes."""
+    return msgspec.json.decode(texts.get(row["resource"], '{"attributes":{}}'))["attributes"]

@@ -1,0 +1,295 @@
+"""Answers from the view. Every statement binds the tenant; lists are read by keyset, never by offset."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from store.contract import EventFilter, MetricFilter, Page, RunFilter, ViewStatus
+from store.duckdb.cursors import keyset, make_cursor, ordinal
+from store.duckdb.engine import Engine
+from store.duckdb.present import (
+    attributes_of,
+    content_of,
+    inline_content,
+    pieces_in,
+    present_call,
+    present_decision,
+    present_event,
+    present_point,
+    present_run,
+    present_step,
+    resource_of,
+    span_events_of,
+)
+from store.duckdb.rows import event_of, span_of
+from store.duckdb.statements import sql
+from store.duckdb.writer import DuckDbWriter
+from store.errors import NotFound
+from store.model.conversation import content_ids, conversation, events_by_step
+from store.model.dialect import NORMALISER_VERSION
+from store.model.ids import split_step_id
+from store.model.replay import Replay, Times
+from store.model.rows import (
+    ContentRow,
+    DecisionRow,
+    EventRow,
+    MessageRow,
+    MetricPointRow,
+    ReplayEvent,
+    RunRow,
+    StepDetail,
+    StepRow,
+    ToolCallRow,
+)
+from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
+from store.model.times import rfc3339
+from store.model.tool_calls import name_step
+from store.model.trace import Trace
+from store.record import Position
+
+
+class DuckDbReader:
+    """See `store.contract.Reader`. Any thread's."""
+
+    def __init__(self, engine: Engine, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._engine = engine
+        self._writer = DuckDbWriter(engine)
+        self._clock_ns = clock_ns
+
+    def status(self) -> ViewStatus:
+        counts = self._engine.rows(sql("select_counts"))[0]
+        quarantined = counts.pop("quarantined_frames")
+        for row in self._engine.rows(sql("select_status_counts"), self._now()):
+            counts[f"runs.{row['status_now']}"] = row["runs"]
+        return ViewStatus(
+            position=self._writer.position(),
+            quarantined_frames=quarantined,
+            normaliser_version=NORMALISER_VERSION,
+            counts=counts,
+        )
+
+    def runs(self, tenant: str, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
+        now = self._now()
+        parameters = {
+            "tenant": tenant, "agent": where.agent, "status": where.status, "conversation": where.conversation,
+            "service": where.service, "trace_id": where.trace_id, "tool": where.tool, "model": where.model,
+            "since_ns": where.since_ns, "until_ns": where.until_ns, "q": where.q, **keyset(cursor), "limit": limit + 1,
+        }  # fmt: skip
+        rows = self._engine.rows(sql("select_runs"), parameters | now)
+        return _page(rows, limit, lambda row: present_run(row, now["now_ns"]), "start_ns", "run_id")
+
+    def run(self, tenant: str, run_id: str) -> RunRow:
+        return present_run(self._run_row(tenant, run_id), self._clock_ns())
+
+    def steps(self, tenant: str, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
+        row, traces = self._load(tenant, run_id)
+        after = ordinal(cursor)
+        ordered = [(seq, trace, span) for seq, (trace, span) in enumerate(_walk(traces))]
+        shown = ordered[after : after + limit]
+        rows = self._present(tenant, row["run_id"], shown, inline=inline)
+        more = after + limit < len(ordered)
+        return Page(rows, make_cursor(after + limit) if more else None)
+
+    def step(self, tenant: str, step_id: str) -> StepDetail:
+        ids = split_step_id(step_id)
+        rows = ids and self._engine.rows(
+            sql("select_step_bodies"), {"tenant": tenant, "trace_id": ids[0], "span_id": ids[1]}
+        )
+        if not rows:
+            raise NotFound(f"there is no step {step_id!r}")
+        row = rows[0]
+        run, traces = self._load(tenant, row["trace_id"])
+        steps = [(seq, trace, span) for seq, (trace, span) in enumerate(_walk(traces))
+                 if (span.trace_id, span.span_id) == ids]  # fmt: skip
+        texts = self._texts(tenant, pieces_in(row))
+        extra = msgspec.json.decode(row["extra"]) if row["extra"] else {}
+        return StepDetail(
+            step=self._present(tenant, run["run_id"], steps, inline=False)[0],
+            attributes=attributes_of(row, texts),
+            resource=resource_of(row, texts),
+            scope=msgspec.json.decode(texts.get(row["scope"], "{}")),
+            events=span_events_of(row, texts),
+            links=msgspec.json.decode(row["links"]) if row["links"] else [],
+            span={
+                "kind": row["span_kind"], "status_code": row["status_code"], "status_message": row["status_message"],
+                "start_time_unix_nano": row["start_ns"], "end_time_unix_nano": row["end_ns"],
+                "digest": row["digest"], "ordinal": row["ordinal"], **extra,
+            },
+        )  # fmt: skip
+
+    def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
+        run = self._run_row(tenant, run_id)
+        return [call for call, _ in self._calls(tenant, run["run_id"])]
+
+    def decisions(self, tenant: str, run_id: str) -> list[DecisionRow]:
+        run = self._run_row(tenant, run_id)
+        return [decision for decision, _ in self._decisions(tenant, run["run_id"])]
+
+    def messages(self, tenant: str, run_id: str) -> list[MessageRow]:
+        _, traces = self._load(tenant, run_id)
+        found = conversation(traces, self._texts(tenant, content_ids(traces)))
+        return [
+            MessageRow(
+                ordinal=index,
+                at=rfc3339(message.at_ns),
+                step_id=name_step(message.span) or "",
+                direction=message.direction,  # pyright: ignore[reportArgumentType] - one of the three by construction
+                role=message.role,
+                parts=message.parts,
+                finish_reason=message.finish_reason,
+                content_id=message.content_id,
+            )
+            for index, message in enumerate(found)
+        ]
+
+    def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+        row, traces = self._load(tenant, run_id)
+        evaluations = self._engine.rows(
+            sql("select_evaluations"), {"tenant": tenant, "trace_ids": [trace.trace_id for trace in traces]}
+        )
+        texts = self._texts(tenant, {piece for one in evaluations for piece in pieces_in(one)})
+        return Replay(
+            run=present_run(row, self._clock_ns()),
+            traces=traces,
+            messages=list(conversation(traces, self._texts(tenant, content_ids(traces)))),
+            calls=self._calls(tenant, row["run_id"]),
+            decisions=self._decisions(tenant, row["run_id"]),
+            evaluations=[(event_of(one), attributes_of(one, texts)) for one in evaluations],
+        ).events()
+
+    def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
+        rows = self._engine.rows(sql("select_events"), {
+            "tenant": tenant, "trace_id": where.trace_id, "span_id": where.span_id, "event_name": where.event_name,
+            "service": where.service, "since_ns": where.since_ns, "until_ns": where.until_ns, **keyset(cursor),
+            "limit": limit + 1,
+        })  # fmt: skip
+        texts = self._texts(tenant, {piece for row in rows for piece in pieces_in(row)})
+        runs = self._runs_of(tenant, {row["trace_id"] for row in rows if row["trace_id"]})
+        journal_id = self._journal_id()
+        return _page(
+            rows,
+            limit,
+            lambda row: present_event(row, texts, journal_id=journal_id, run_id=runs.get(row["trace_id"])),
+            "at_ns",
+            "event_id",
+        )
+
+    def metric_points(
+        self, tenant: str, where: MetricFilter, *, limit: int, cursor: str | None
+    ) -> Page[MetricPointRow]:
+        rows = self._engine.rows(sql("select_metric_points"), {
+            "tenant": tenant, "metric": where.metric, "service": where.service, "since_ns": where.since_ns,
+            "until_ns": where.until_ns, **keyset(cursor), "limit": limit + 1,
+        })  # fmt: skip
+        texts = self._texts(tenant, {row["resource"] for row in rows})
+        journal_id = self._journal_id()
+        return _page(
+            rows, limit, lambda row: present_point(row, texts, journal_id=journal_id), "time_ns", "point_id"
+        )  # fmt: skip
+
+    def content(self, tenant: str, content_id: str) -> ContentRow:
+        rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": [content_id]})
+        if not rows:
+            raise NotFound(f"there is no content {content_id!r}")
+        text = rows[0]["text"]
+        return ContentRow(
+            content_id=content_id, media_type=rows[0]["media_type"], bytes=len(text.encode()), text=text
+        )  # fmt: skip
+
+    def new_steps(self, tenant: str, after: Position | None, *, limit: int) -> list[StepRow]:
+        rows = self._engine.rows(
+            sql("select_new_steps"), {"tenant": tenant, "sequence": after.sequence if after else 0, "limit": limit}
+        )
+        spans = [span_of(row) for row in rows]
+        runs = self._runs_of(tenant, {span.trace_id for span in spans})
+        journal_id = self._journal_id()
+        return [
+            present_step(
+                span, Trace(tenant, span.trace_id, {span.span_id: span}), run_id=runs.get(span.trace_id, ""), seq=0,
+                journal_id=journal_id, content=dict(content_of(span, [])), events=[],
+            )
+            for span in spans
+        ]  # fmt: skip
+
+    def _present(self, tenant: str, run_id: str, shown: list[tuple[int, Trace, Any]], *, inline: bool) -> list[StepRow]:
+        journal_id = self._journal_id()
+        speaking = {trace.trace_id: events_by_step(trace) for _, trace, _ in shown}
+        contents = [content_of(span, speaking[trace.trace_id].get(span.span_id, [])) for _, trace, span in shown]
+        texts: dict[str, str] = {}
+        if inline:
+            texts = self._texts(tenant, {piece for one in contents for ids in one.values() for piece in ids})
+        return [
+            present_step(
+                span, trace, run_id=run_id, seq=seq, journal_id=journal_id,
+                content=inline_content(content, texts) if inline else dict(content),
+                events=speaking[trace.trace_id].get(span.span_id, []),
+            )
+            for (seq, trace, span), content in zip(shown, contents, strict=True)
+        ]  # fmt: skip
+
+    def _now(self) -> dict[str, int]:
+        return {"now_ns": self._clock_ns(), "skew_ns": CLOCK_SKEW_NS, "idle_ns": IDLE_NS}
+
+    def _journal_id(self) -> str:
+        position = self._writer.position()
+        return position.journal_id if position else ""
+
+    def _run_row(self, tenant: str, run_id: str) -> dict[str, Any]:
+        rows = self._engine.rows(sql("select_run"), {"tenant": tenant, "id": run_id})
+        if not rows:
+            raise NotFound(f"there is no run {run_id!r}")
+        return rows[0]
+
+    def _load(self, tenant: str, run_id: str) -> tuple[dict[str, Any], list[Trace]]:
+        """A run's row and its traces in order of time."""
+        row = self._run_row(tenant, run_id)
+        found = {trace.trace_id: trace for trace in self._writer.traces((tenant, one) for one in row["trace_ids"])}
+        return row, [found[one] for one in row["trace_ids"]]
+
+    def _runs_of(self, tenant: str, trace_ids: set[str]) -> dict[str, str]:
+        if not trace_ids:
+            return {}
+        rows = self._engine.rows(sql("select_runs_of_traces"), {"tenant": tenant, "trace_ids": sorted(trace_ids)})
+        return {row["trace_id"]: row["run_id"] for row in rows}
+
+    def _texts(self, tenant: str, ids: Iterable[str]) -> dict[str, str]:
+        wanted = sorted(ids)
+        if not wanted:
+            return {}
+        rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": wanted})
+        return {row["content_id"]: row["text"] for row in rows}
+
+    def _calls(self, tenant: str, run_id: str) -> list[tuple[ToolCallRow, Times]]:
+        rows = self._engine.rows(sql("select_tool_calls"), {"tenant": tenant, "run_id": run_id})
+        texts = self._texts(tenant, {row[name] for row in rows for name in ("arguments", "result") if row[name]})
+        return [
+            (present_call(row, texts), Times(row["requested_ns"], row["started_ns"], _told_ns(row))) for row in rows
+        ]  # fmt: skip
+
+    def _decisions(self, tenant: str, run_id: str) -> list[tuple[DecisionRow, Times]]:
+        rows = self._engine.rows(sql("select_decisions"), {"tenant": tenant, "run_id": run_id})
+        texts = self._texts(tenant, {row["reason"] for row in rows if row["reason"]})
+        return [
+            (present_decision(row, texts), Times(row["requested_ns"], 0, row["decided_ns"])) for row in rows
+        ]  # fmt: skip
+
+
+def _told_ns(row: dict[str, Any]) -> int:
+    """When a call's result was there: its end, else when the model was told."""
+    return row["ended_ns"] or row["answered_ns"] or row["started_ns"] or row["requested_ns"]
+
+
+def _walk(traces: list[Trace]) -> Iterator[tuple[Trace, Any]]:
+    for trace in traces:
+        for span in trace.ordered():
+            yield trace, span
+
+
+def _page(
+    rows: list[dict[str, Any]], limit: int, present: Callable[[dict[str, Any]], Any], time_name: str, id_name: str
+) -> Page[Any]:
+    shown = rows[:limit]
+    cursor = make_cursor(shown[-1][time_name], shown[-1][id_name]) if len(rows) > limit else None
+    return Page([present(row) for row in shown], cursor)

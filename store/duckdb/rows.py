@@ -1,0 +1,139 @@
+"""Between the model's dataclasses and the engine's tables. A table's columns are its dataclass's fields, by name."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from store.model.decisions import Decision
+from store.model.runs import Joined, Run, SegmentFacts
+from store.model.span import Event, Span, SpanBody, ToolAnswer, ToolRequest
+from store.model.tool_calls import ToolCall, name_step
+
+SPAN_FIELDS: Final = tuple(field.name for field in fields(Span))
+BODY_FIELDS: Final = tuple(field.name for field in fields(SpanBody))
+EVENT_FIELDS: Final = tuple(field.name for field in fields(Event))
+RUN_FIELDS: Final = tuple(field.name for field in fields(Run))
+
+_encode = msgspec.json.Encoder().encode
+_requests = msgspec.json.Decoder(list[ToolRequest])
+_answers = msgspec.json.Decoder(list[ToolAnswer])
+_AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "segments"})
+
+
+def columns(items: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
+    """The fields of some dataclass instances as columns; lists of dataclasses as JSON, an empty one as NULL."""
+    result: dict[str, list[Any]] = {}
+    for name in names:
+        values = [getattr(item, name) for item in items]
+        if name in _AS_JSON:
+            values = [_encode(value).decode() if value else None for value in values]
+        result[name] = values
+    return result
+
+
+def span_of(row: dict[str, Any]) -> Span:
+    """A span version from its row."""
+    return Span(**_talk({name: row[name] for name in SPAN_FIELDS}))
+
+
+def event_of(row: dict[str, Any]) -> Event:
+    """A log record from its row."""
+    return Event(**_talk({name: row[name] for name in EVENT_FIELDS}))
+
+
+def _talk(values: dict[str, Any]) -> dict[str, Any]:
+    for name in ("tool_requests", "approvals"):
+        if name in values:
+            values[name] = _requests.decode(values[name]) if values[name] else []
+    values["tool_answers"] = _answers.decode(values["tool_answers"]) if values["tool_answers"] else []
+    return values
+
+
+def facts_of_row(row: dict[str, Any]) -> SegmentFacts:
+    """What joining needs of a stored segment."""
+    return SegmentFacts(
+        row["tenant"], row["trace_id"], row["segment_id"], row["conversation_id"], row["start_ns"],
+        row["first_sequence"], row["last_sequence"], frozenset(row["pending"] or ()), frozenset(row["handled"] or ()),
+    )  # fmt: skip
+
+
+def segment_row(segment: Joined) -> dict[str, Any]:
+    facts = segment.facts
+    return {
+        "tenant": facts.tenant,
+        "trace_id": facts.trace_id,
+        "segment_id": facts.segment_id,
+        "run_id": segment.run_id,
+        "segment_no": segment.segment_no,
+        "conversation_id": facts.conversation_id,
+        "start_ns": facts.start_ns,
+        "first_sequence": facts.first_sequence,
+        "last_sequence": facts.last_sequence,
+        "pending": sorted(facts.pending) or None,
+        "handled": sorted(facts.handled) or None,
+        "continues": segment.continues,
+        "rule": segment.rule,
+    }
+
+
+def call_row(run: Run, call: ToolCall, position: int) -> dict[str, Any]:
+    failed = call.failed
+    return {
+        "tenant": run.tenant,
+        "run_id": run.run_id,
+        "tool_call_key": call.key,
+        "tool_call_id": call.id,
+        "tool_name": call.name,
+        "tool_source": call.source,
+        "mcp_server": call.mcp_server,
+        "outcome": call.outcome,
+        "error_type": failed.error_type if failed else None,
+        "arguments": call.arguments,
+        "result": call.result,
+        "requested_ns": call.requested_ns,
+        "started_ns": call.started_ns,
+        "ended_ns": call.ended_ns,
+        "answered_ns": call.answered_ns,
+        "wait_ns": call.wait_ns,
+        "requesting_step": name_step(call.requesting),
+        "executing_step": name_step(call.execution if call.executed else None),
+        "mcp_client_step": name_step(call.clients[-1] if call.clients else None),
+        "mcp_server_step": name_step(call.servers[-1] if call.servers else None),
+        "mcp_rounds": call.rounds,
+        "position": position,
+    }
+
+
+def decision_row(run: Run, decision: Decision, position: int) -> dict[str, Any]:
+    return {
+        "tenant": run.tenant,
+        "run_id": run.run_id,
+        "decision_id": decision.decision_id,
+        "kind": decision.kind,
+        "target": decision.target,
+        "tool_call_key": decision.call.key if decision.call else None,
+        "tool_call_id": decision.call.id if decision.call else None,
+        "verdict": decision.verdict,
+        "action": decision.action,
+        "decided_by_kind": decision.decided_by_kind,
+        "reason": decision.reason,
+        "requested_ns": decision.requested_ns,
+        "decided_ns": decision.decided_ns,
+        "wait_ns": max(decision.decided_ns - decision.requested_ns, 0) if decision.decided_ns else None,
+        "request_step": decision.request_step,
+        "decide_step": decision.decide_step,
+        "evidence": decision.evidence,
+        "evidence_rule": decision.evidence_rule,
+        "position": position,
+    }
+
+
+def table(values: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
+    """Columns as an Arrow table of a table's own types, whatever order they come in."""
+    return pa.table(
+        [pa.array(values[name], type=schema.field(name).type) for name in values],
+        schema=pa.schema([schema.field(name) for name in values]),
+    )

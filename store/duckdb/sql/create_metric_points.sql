@@ -1,0 +1,28 @@
+-- Data points of metrics.
+CREATE TABLE IF NOT EXISTS metric_points (
+    tenant VARCHAR NOT NULL,
+    point_id VARCHAR NOT NULL,
+    sequence BIGINT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    received_ns BIGINT NOT NULL,
+    metric VARCHAR NOT NULL,
+    type VARCHAR NOT NULL,
+    unit VARCHAR,
+    description VARCHAR,
+    temporality VARCHAR,
+    monotonic BOOLEAN,
+    start_ns BIGINT NOT NULL,
+    time_ns BIGINT NOT NULL,
+    value_double DOUBLE,
+    value_int BIGINT,
+    count BIGINT,
+    sum DOUBLE,
+    min DOUBLE,
+    max DOUBLE,
+    detail VARCHAR USING COMPRESSION zstd NOT NULL,
+    attributes VARCHAR USING COMPRESSION zstd NOT NULL,
+    resource VARCHAR NOT NULL,
+    scope VARCHAR NOT NULL,
+    service_name VARCHAR,
+    scope_name VARCHAR
+);

@@ -1,0 +1,25 @@
+-- One row a logical tool call; arguments and result are content ids.
+CREATE TABLE IF NOT EXISTS tool_calls (
+    tenant VARCHAR NOT NULL,
+    run_id VARCHAR NOT NULL,
+    tool_call_key VARCHAR NOT NULL,
+    tool_call_id VARCHAR,
+    tool_name VARCHAR,
+    tool_source VARCHAR,
+    mcp_server VARCHAR,
+    outcome VARCHAR NOT NULL,
+    error_type VARCHAR,
+    arguments VARCHAR,
+    result VARCHAR,
+    requested_ns BIGINT NOT NULL,
+    started_ns BIGINT NOT NULL,
+    ended_ns BIGINT NOT NULL,
+    answered_ns BIGINT NOT NULL,
+    wait_ns BIGINT,
+    requesting_step VARCHAR,
+    executing_step VARCHAR,
+    mcp_client_step VARCHAR,
+    mcp_server_step VARCHAR,
+    mcp_rounds INTEGER NOT NULL,
+    position INTEGER NOT NULL
+);

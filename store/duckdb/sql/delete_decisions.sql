@@ -1,0 +1,1 @@
+DELETE FROM decisions WHERE run_id IN (SELECT unnest($run_ids));

@@ -1,0 +1,1 @@
+DELETE FROM runs WHERE run_id IN (SELECT unnest($run_ids));

@@ -1,0 +1,1 @@
+DELETE FROM tool_calls WHERE run_id IN (SELECT unnest($run_ids));

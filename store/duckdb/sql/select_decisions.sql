@@ -1,0 +1,1 @@
+SELECT * FROM decisions WHERE tenant = $tenant AND run_id = $run_id ORDER BY position;

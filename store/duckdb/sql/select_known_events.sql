@@ -1,0 +1,1 @@
+SELECT event_id FROM events WHERE event_id IN (SELECT unnest($ids));

@@ -1,0 +1,1 @@
+SELECT schema_version, normaliser_version, journal_id, sequence FROM meta;

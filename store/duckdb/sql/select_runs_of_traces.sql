@@ -1,0 +1,1 @@
+SELECT trace_id, run_id FROM segments WHERE tenant = $tenant AND trace_id IN (SELECT unnest($trace_ids));

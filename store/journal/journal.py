@@ -1,0 +1,236 @@
+"""The journal: the record itself. An append returns when the frame is on disk.
+
+Callers compress in their own threads and queue; one writer thread takes everything that is queued, writes it and calls
+fdatasync once for all of it (group commit). A lone append waits for nobody: the writer starts as soon as it is idle.
+
+A failure to allocate is retryable: nothing was written. A failure to write or sync is final: what reached the disk is
+unknown and the kernel may have dropped the pages, so the journal accepts nothing more and says so until a restart has
+read back what is there.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from store.errors import JournalClosed, JournalError, JournalFailed, JournalFull
+from store.journal.format import StoredBody, store_body
+from store.journal.segments import frames_in
+from store.journal.writer import SegmentWriter
+from store.otlp.leaves import root_of
+from store.record import Frame, FrameDraft, Position
+
+SEGMENT_BYTES: Final = 32 * 1024 * 1024  # Large enough that rotation is rare, small enough to allocate in a blink.
+GROUP_BYTES_MAX: Final = 8 * 1024 * 1024  # One write: bounds the wait of the first in the group behind the last.
+TAIL_BYTES_MAX: Final = 64 * 1024 * 1024  # Recent frames kept in memory, so that the projector rarely reads back.
+
+_log = structlog.get_logger("journal")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    draft: FrameDraft
+    stored: StoredBody
+    root: bytes
+    done: "Future[Position]"
+
+
+class Journal:
+    """Append-only frames in segment files. One process, many threads."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        clock_ns: Callable[[], int] = time.time_ns,
+        on_fsync: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """Open or create the journal in `folder`; cut a torn tail. `on_fsync` hears the seconds of each commit's sync.
+
+        Raises JournalCorrupt, JournalVersionUnknown, JournalFull.
+        """
+        self._clock_ns = clock_ns
+        self._on_fsync = on_fsync
+        self._failure: JournalError | None = None
+        self._closed = False
+        self._tail: deque[Frame] = deque()
+        self._tail_bytes = 0
+        self._files = SegmentWriter(folder, segment_bytes=segment_bytes, now_ns=clock_ns())
+        self.journal_id = self._files.journal_id
+        self._durable = self._files.sequence
+        self._committed = threading.Condition()
+        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def durable_sequence(self) -> int:
+        """The last sequence that is on disk; 0 when there is none."""
+        return self._durable
+
+    @property
+    def durable_position(self) -> Position:
+        return Position(self.journal_id, self._durable)
+
+    @property
+    def failure(self) -> JournalError | None:
+        """Why the journal accepts nothing more, if it does not."""
+        return self._failure
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What the record takes, without the preallocated rest of its last segment."""
+        return self._files.bytes_on_disk
+
+    def append(self, draft: FrameDraft) -> Position:
+        """Make one request durable and return its position. Blocks until it is on disk.
+
+        Raises JournalFull (nothing written, try again), JournalFailed (nothing more will be accepted), JournalClosed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._closed:
+            raise JournalClosed("the journal is shutting down: send again")
+        pending = _Pending(draft, store_body(draft.body), root_of(draft.leaves), Future())
+        self._queue.put(pending)
+        return pending.done.result()
+
+    def wait_for_more(self, sequence: int, timeout_seconds: float) -> bool:
+        """Whether something behind `sequence` is durable, waiting for it as long as told."""
+        with self._committed:
+            return self._committed.wait_for(lambda: self._durable > sequence, timeout_seconds)
+
+    def frames_after(self, sequence: int) -> Iterator[Frame]:
+        """Durable frames behind `sequence`, in order, up to what was durable when the iteration began.
+
+        Raises JournalCorrupt where a frame does not match its checksum.
+        """
+        with self._committed:
+            durable = self._durable
+            recent = list(self._tail) if self._tail and self._tail[0].sequence <= sequence + 1 else None
+            segments = self._files.segments
+        if recent is not None:
+            yield from (frame for frame in recent if sequence < frame.sequence <= durable)
+            return
+        for index, segment in enumerate(segments):
+            last = segments[index + 1].header.first_sequence - 1 if index + 1 < len(segments) else durable
+            if last <= sequence:
+                continue
+            for frame, _ in frames_in(segment):
+                if frame.sequence > durable:
+                    return
+                if frame.sequence > sequence:
+                    yield frame
+
+    def frame(self, sequence: int) -> Frame | None:
+        """One durable frame, or None where the journal does not hold it."""
+        return next((frame for frame in self.frames_after(sequence - 1) if frame.sequence == sequence), None)
+
+    def close(self) -> None:
+        """Finish what is queued, then stop. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        self._files.close()
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            group, stopping = self._next_group()
+            if group:
+                self._commit(group)
+        while not self._queue.empty():
+            late = self._queue.get()
+            if late is not None:
+                late.done.set_exception(JournalClosed("the journal is shutting down: send again"))
+
+    def _next_group(self) -> tuple[list[_Pending], bool]:
+        """Wait for one append, then take what else is queued. The flag says that closing was asked for."""
+        group: list[_Pending] = []
+        group_bytes = 0
+        item = self._queue.get()
+        while item is not None:
+            group.append(item)
+            group_bytes += len(item.stored.data)
+            if group_bytes >= GROUP_BYTES_MAX:
+                return group, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, group: list[_Pending]) -> None:
+        written: list[tuple[_Pending, Frame]] = []
+        try:
+            for pending in group:
+                if self._failure is not None:
+                    raise self._failure
+                if not self._files.fits(pending.draft.tenant, pending.stored):
+                    self._sync(written)
+                    try:
+                        self._files.make_room(pending.draft.tenant, pending.stored, self._clock_ns())
+                    except JournalFull as full:
+                        pending.done.set_exception(full)
+                        continue
+                written.append((pending, self._write(pending)))
+            self._sync(written)
+        except (OSError, JournalError) as error:
+            self._fail(error, group)
+
+    def _write(self, pending: _Pending) -> Frame:
+        draft = pending.draft
+        received_ns = max(self._files.last_received_ns, self._clock_ns())
+        frame = Frame(
+            sequence=self._files.sequence + 1,
+            type=draft.type,
+            tenant=draft.tenant,
+            signal=draft.signal,
+            received_ns=received_ns,
+            records=len(draft.leaves),
+            root=pending.root,
+            body=draft.body,
+        )
+        self._files.write(frame, pending.stored)
+        self._files.last_received_ns = received_ns
+        return frame
+
+    def _sync(self, written: list[tuple[_Pending, Frame]]) -> None:
+        """Sync what was written, show it to readers, then acknowledge it. Empties `written`."""
+        if not written:
+            return
+        begun = time.perf_counter()
+        self._files.sync()
+        self._on_fsync(time.perf_counter() - begun)
+        with self._committed:
+            for _, frame in written:
+                self._tail.append(frame)
+                self._tail_bytes += len(frame.body)
+            while self._tail_bytes > TAIL_BYTES_MAX:
+                self._tail_bytes -= len(self._tail.popleft().body)
+            self._durable = written[-1][1].sequence
+            self._committed.notify_all()
+        for pending, frame in written:
+            pending.done.set_result(Position(self.journal_id, frame.sequence))
+        written.clear()
+
+    def _fail(self, error: OSError | JournalError, group: list[_Pending]) -> None:
+        if self._failure is None:
+            self._failure = JournalFailed(
+                f"the journal could not be written ({error}): what reached the disk is unknown, so nothing more is "
+                "accepted. Check the disk, then restart Spanledger; it keeps every frame that it acknowledged"
+            )
+            _log.error("journal_failed", cause=repr(error))
+        for pending in group:
+            if not pending.done.done():
+                pending.done.set_exception(self._failure)

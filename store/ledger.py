@@ -1,0 +1,186 @@
+"""The store as one thing: a data folder with its journal, its view, and the projector between them."""
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from store.contract import Reader, Waiter
+from store.duckdb.digests import table_digests
+from store.duckdb.engine import MEMORY_MB, Engine
+from store.duckdb.reader import DuckDbReader
+from store.duckdb.statements import sql
+from store.duckdb.writer import DuckDbWriter
+from store.errors import DataFolderUnusable, StoreError, ViewError
+from store.folder import JOURNAL, VIEW, FolderLock, running_server
+from store.journal.journal import Journal
+from store.metrics import StoreGauges, StoreMetrics
+from store.model.dialect import NORMALISER_VERSION
+from store.projector import Projector
+from store.view import SCHEMA_VERSION
+
+__all__ = ["Ledger", "Rebuilt", "rebuild", "running_server"]
+
+_CLOSE_SECONDS: Final = 8.0  # Of the 10 that a shutdown may take: the doors close first.
+_log = structlog.get_logger("ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild did: frames read, frames quarantined, and the digest of every table (hex SHA-256)."""
+
+    frames: int
+    quarantined: int
+    digests: dict[str, str]
+
+
+class Ledger:
+    """One data folder, open in this process. `Ledger.open`, then `close`."""
+
+    def __init__(self, lock: FolderLock, journal: Journal, engine: Engine, projector: Projector) -> None:
+        self._lock = lock
+        self._engine = engine
+        self._projector = projector
+        self.journal = journal
+        self.reader: Reader = DuckDbReader(engine)
+        self.waiter: Waiter = projector
+
+    @classmethod
+    def open(
+        cls, data: Path, *, registry: CollectorRegistry | None = None, view_memory_mb: int = MEMORY_MB
+    ) -> "Ledger":
+        """Open or make a data folder and start projecting. Metrics go to `registry`.
+
+        Raises DataFolderLocked, DataFolderUnusable, JournalVersionUnknown, JournalCorrupt, JournalFull, ViewError.
+        """
+        metrics = StoreMetrics(registry if registry is not None else CollectorRegistry())
+        lock = FolderLock(data)
+        try:
+            journal = _open_journal(data, metrics)
+            try:
+                engine = _open_view(data / VIEW, journal, view_memory_mb)
+                projector = Projector(journal, DuckDbWriter(engine), on_batch=metrics.count)
+            except StoreError:
+                journal.close()
+                raise
+        except StoreError:
+            lock.release()
+            raise
+        ledger = cls(lock, journal, engine, projector)
+        if registry is not None:
+            registry.register(StoreGauges(ledger._gauges, ledger._runs))
+        projector.start()
+        return ledger
+
+    def publish(self, addresses: dict[str, str]) -> None:
+        """Let the command line find this process by its data folder."""
+        self._lock.publish(addresses)
+
+    def digests(self) -> dict[str, str]:
+        """The digest of every table of the view, as it is now."""
+        return table_digests(self._engine)
+
+    def close(self, timeout_seconds: float = _CLOSE_SECONDS) -> None:
+        """Stop accepting, project what the time allows (the rest is safe in the journal), and let the folder go."""
+        self.journal.close()
+        if not self._projector.stop(timeout_seconds):
+            _log.warning("view_behind_at_close", view=self._projector.sequence, journal=self.journal.durable_sequence)
+        self._engine.close()
+        self._lock.release()
+
+    def _gauges(self) -> dict[str, tuple[float, str]]:
+        return {
+            "spanledger_journal_sequence": (self.journal.durable_sequence, "The last sequence on disk"),
+            "spanledger_view_sequence": (self._projector.sequence, "The last sequence in the view"),
+            "spanledger_projection_lag_seconds": (self._projector.lag_seconds, "How long the view has been behind"),
+            "spanledger_quarantined_frames": (self.reader.status().quarantined_frames, "Frames that do not project"),
+            "spanledger_journal_bytes": (self.journal.bytes_on_disk, "Bytes of the journal"),
+            "spanledger_view_bytes": (self._engine.bytes_on_disk, "Bytes of the view"),
+        }
+
+    def _runs(self) -> dict[str, int]:
+        counts = self.reader.status().counts
+        return {name.removeprefix("runs."): count for name, count in counts.items() if name.startswith("runs.")}
+
+
+def rebuild(
+    data: Path,
+    *,
+    view_memory_mb: int = MEMORY_MB,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Rebuilt:
+    """Make the view again from the journal, beside the old one, and put it in its place when it is whole.
+
+    No server may hold the folder. `progress` hears (sequence, last sequence). Raises what `Ledger.open` raises.
+    """
+    lock = FolderLock(data)
+    try:
+        journal = _open_journal(data, StoreMetrics(CollectorRegistry()))
+        try:
+            fresh = data / (VIEW + ".new")
+            _remove(fresh)
+            engine = Engine(fresh, memory_mb=view_memory_mb)
+            try:
+                writer = DuckDbWriter(engine)
+                Projector(journal, writer).catch_up(progress)
+                quarantined = DuckDbReader(engine).status().quarantined_frames
+                digests = table_digests(engine)
+            finally:
+                engine.close()
+            _remove(data / VIEW)
+            fresh.rename(data / VIEW)
+            return Rebuilt(journal.durable_sequence, quarantined, digests)
+        finally:
+            journal.close()
+    finally:
+        lock.release()
+
+
+def _open_journal(data: Path, metrics: StoreMetrics) -> Journal:
+    try:
+        return Journal(data / JOURNAL, on_fsync=metrics.fsync_seconds.observe)
+    except OSError as error:
+        hint = "free disk space" if error.errno == errno.ENOSPC else "check that this user may write there"
+        raise DataFolderUnusable(f"the journal in {data} cannot be opened: {error.strerror}: {hint}") from error
+
+
+def _open_view(path: Path, journal: Journal, memory_mb: int) -> Engine:
+    """Open the view; one of another journal, schema or normaliser is made again from the record."""
+    if path.exists():
+        reason = _outdated(path, journal, memory_mb)
+        if reason is None:
+            return Engine(path, memory_mb=memory_mb)
+        _log.warning("view_made_again", cause=reason)
+        _remove(path)
+    return Engine(path, memory_mb=memory_mb)
+
+
+def _outdated(path: Path, journal: Journal, memory_mb: int) -> str | None:
+    try:
+        engine = Engine(path, memory_mb=memory_mb)
+    except ViewError as error:
+        return str(error)
+    try:
+        rows = engine.rows(sql("select_meta"))
+    finally:
+        engine.close()
+    if not rows:
+        return None
+    found = rows[0]
+    if (found["schema_version"], found["normaliser_version"]) != (SCHEMA_VERSION, NORMALISER_VERSION):
+        return "it was made by another release"
+    if found["journal_id"] != journal.journal_id:
+        return "it belongs to another journal"
+    if found["sequence"] > journal.durable_sequence:
+        return "it is ahead of the journal"
+    return None
+
+
+def _remove(path: Path) -> None:
+    for name in (path, path.with_name(path.name + ".wal")):
+        if name.exists():
+            name.unlink()

@@ -1,0 +1,80 @@
+"""How an attribute's value becomes a column's: one reader a column, and None where the value is not of its kind.
+
+A value that a reader refuses is not lost: it stays among the step's attributes as it was sent.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from store.model.dialect import VOCABULARY
+
+_INT64_MAX: Final = 2**63 - 1
+
+
+def read_text(value: Any) -> str | None:
+    """A string, or a number as one (ids are sent as both)."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return str(value)
+
+
+def read_count(value: Any) -> int | None:
+    """A count that is not negative, also sent as a whole double or as digits."""
+    if (isinstance(value, str) and value.isascii() and value.isdigit()) or (
+        isinstance(value, float) and value.is_integer()
+    ):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= _INT64_MAX else None
+
+
+def read_number(value: Any) -> float | None:
+    """A number, also sent as a string."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def read_provider(value: Any) -> str | None:
+    """A provider in one spelling; None for a framework's name, which says nothing about who ran the model."""
+    text = read_text(value)
+    if text is None:
+        return None
+    lowered = text.lower()
+    return None if lowered in VOCABULARY.frameworks else VOCABULARY.provider.get(lowered, lowered)
+
+
+def read_finish_reason(value: Any) -> str | None:
+    """The first reason, in one spelling; sent as an array, as a JSON array in a string, or as a string."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            return None
+    if isinstance(value, list):
+        value = next((item for item in value if isinstance(item, str)), None)
+    if not isinstance(value, str) or not value:
+        return None
+    lowered = value.lower()
+    return VOCABULARY.finish_reason.get(lowered, lowered)
+
+
+READERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "provider": read_provider,
+    "finish_reason": read_finish_reason,
+    "input_tokens": read_count,
+    "output_tokens": read_count,
+    "cache_read_tokens": read_count,
+    "cache_write_tokens": read_count,
+    "reasoning_tokens": read_count,
+    "cost_usd": read_number,
+}
+"""Columns that are not read as text."""

@@ -1,0 +1,130 @@
+"""The conversation of a run, every message once, where it was first seen.
+
+Each model call is given the whole history again, so a message is new only where a call's input holds it more often than
+the conversation does so far. What a model said is new by definition. Equality is of role and parts: a finish reason, or the
+order of keys, does not make another message.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from store.model.messages import read_message
+from store.model.span import Event, Span
+from store.model.trace import Trace
+
+_SPEAKING_KINDS = ("llm", "other")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation. `at_ns`: when the model was given it, or when it had said it."""
+
+    span: Span
+    direction: str
+    role: str
+    parts: list[dict[str, Any]]
+    finish_reason: str | None
+    content_id: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The content ids of a step's messages, by direction."""
+
+    system: list[str]
+    given: list[str]
+    said: list[str]
+
+
+def pieces_of_step(span: Span, events: list[Event]) -> Pieces:
+    """A step's messages: its own, else those of the log records that belong to it (a library may send both)."""
+    own = Pieces(span.system_instructions or [], span.input_messages or [], span.output_messages or [])
+    if own.given or own.said:
+        return own
+    ordered = sorted(events, key=lambda event: (event.time_ns, event.sequence, event.ordinal))
+    return Pieces(
+        own.system or [piece for event in ordered for piece in event.system_instructions or ()],
+        [piece for event in ordered for piece in event.input_messages or ()],
+        [piece for event in ordered for piece in event.output_messages or ()],
+    )
+
+
+def events_by_step(trace: Trace) -> dict[str, list[Event]]:
+    """Speaking log records by span id."""
+    found: dict[str, list[Event]] = {}
+    for event in trace.events.values():
+        found.setdefault(event.span_id or "", []).append(event)
+    return found
+
+
+def content_ids(traces: list[Trace]) -> set[str]:
+    """Every piece that `conversation` will want to read."""
+    return {
+        piece
+        for trace in traces
+        for span, pieces in _speaking(trace)
+        for piece in (*pieces.system, *pieces.given, *pieces.said)
+        if span.kind in _SPEAKING_KINDS
+    }
+
+
+def conversation(traces: list[Trace], texts: dict[str, str]) -> Iterator[Message]:
+    """The messages of a run in order. `texts`: content id -> text."""
+    seen: Counter[bytes] = Counter()
+    for trace in traces:
+        for span, pieces in _speaking(trace):
+            yield from _new(span, "system", pieces.system, seen, texts)
+            yield from _new(span, "input", pieces.given, seen, texts)
+            for piece in pieces.said:
+                message = read_message(texts.get(piece, "null"), "assistant")
+                seen[_identity(message)] += 1
+                yield _message(span, "output", message, piece)
+
+
+def _speaking(trace: Trace) -> Iterator[tuple[Span, Pieces]]:
+    events = events_by_step(trace)
+    for span in trace.ordered():
+        if span.kind in _SPEAKING_KINDS:
+            yield span, pieces_of_step(span, events.get(span.span_id, []))
+
+
+def _new(
+    span: Span, direction: str, pieces: list[str], seen: Counter[bytes], texts: dict[str, str]
+) -> Iterator[Message]:
+    here: Counter[bytes] = Counter()
+    for piece in pieces:
+        message = read_message(texts.get(piece, "null"), "system" if direction == "system" else "user")
+        identity = _identity(message)
+        here[identity] += 1
+        if here[identity] > seen[identity]:
+            seen[identity] += 1
+            yield _message(span, "system" if message["role"] == "system" else direction, message, piece)
+
+
+def _message(span: Span, direction: str, message: dict[str, Any], piece: str) -> Message:
+    at_ns = (span.end_ns or span.start_ns) if direction == "output" else span.start_ns
+    return Message(span, direction, message["role"], message["parts"], message.get("finish_reason"), piece, at_ns)
+
+
+def _identity(message: dict[str, Any]) -> bytes:
+    said = [message["role"], [_telling(part) for part in message["parts"]]]
+    return sha256(msgspec.json.encode(said, order="sorted")).digest()
+
+
+def _telling(part: dict[str, Any]) -> dict[str, Any]:
+    """What makes a part the same part: libraries repeat it without ids, signatures and other trimmings."""
+    match part["type"]:
+        case "text" | "reasoning":
+            return {"type": part["type"], "content": part.get("content")}
+        case "tool_call":
+            return {key: part.get(key) for key in ("type", "id", "name", "arguments")}
+        case "tool_call_response":
+            return {key: part.get(key) for key in ("type", "id", "response")}
+        case _:
+            return part

@@ -1,0 +1,184 @@
+"""Dialects as data: how each library names what it did. One TOML file a dialect; this compiles them.
+
+A span's dialect is found from its scope name, then from the attributes it carries; never from schema_url, which lies. What
+no dialect knows keeps its attributes and is of kind `other`.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Final
+
+NORMALISER_VERSION: Final = 1
+"""Raised whenever the same record would be read differently: views of another version are rebuilt."""
+
+OTHER: Final = "other"
+_ORDER: Final = ("openinference", "pydantic_ai", "mcp", "otel")  # Markers of the special before those of the general.
+_SPAN_KINDS: Final = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class KindRule:
+    """A step is of `kind` (or `values[value]`) where `attribute` is present and the span kind fits (0: any)."""
+
+    attribute: str
+    kind: str | None
+    values: dict[str, str]
+    span_kind: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRule:
+    """A step has `outcome` where `attribute` is present and, if `values` are given, is one of them."""
+
+    attribute: str
+    outcome: str
+    values: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRule:
+    """The column that a content attribute feeds, its rank among the column's sources, and the step kinds it holds for."""
+
+    column: str
+    rank: int
+    kinds: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRule:
+    """Where a run says that it waits for approvals: a JSON attribute and the path to a list in it."""
+
+    attribute: str
+    path: str
+    id: str
+    tool_name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventRule:
+    """How a log record carries messages: its body is one (`body` column, `role`), or its attributes are a span's."""
+
+    body: str | None
+    role: str
+    attributes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One dialect, compiled for lookup by attribute key."""
+
+    name: str
+    title: str
+    scopes: tuple[str, ...]
+    marker_keys: frozenset[str]
+    marker_prefixes: tuple[str, ...]
+    columns: dict[str, tuple[str, int]]
+    """Attribute key -> (column, rank among the column's sources)."""
+    content: dict[str, ContentRule]
+    indexed: dict[str, str]
+    """Attribute prefix -> message column."""
+    kinds: tuple[KindRule, ...]
+    outcomes: tuple[OutcomeRule, ...]
+    span_names: tuple[tuple[str, re.Pattern[str]], ...]
+    approvals: ApprovalRule | None
+    events: dict[str, EventRule] = field(default_factory=dict[str, EventRule])
+
+    def marks(self, keys: Iterable[str]) -> bool:
+        """Whether one of these attribute keys gives the dialect away."""
+        return any(key in self.marker_keys or key.startswith(self.marker_prefixes) for key in keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Common spellings of providers and finish reasons."""
+
+    provider: dict[str, str]
+    finish_reason: dict[str, str]
+    frameworks: frozenset[str]
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files("store.model.dialects").joinpath(f"{name}.toml").read_text())
+
+
+def _compile(name: str) -> Dialect:
+    own = _read(name)
+    base = _compile(own["extends"]) if "extends" in own else None
+    columns = dict(base.columns) if base else {}
+    for column, keys in own.get("columns", {}).items():
+        columns = {key: (fed, rank) for key, (fed, rank) in columns.items() if fed != column}
+        columns.update({key: (column, rank) for rank, key in enumerate(keys)})
+    content = dict(base.content) if base else {}
+    for column, spec in own.get("content", {}).items():
+        keys, kinds = (spec["keys"], frozenset(spec["kinds"])) if isinstance(spec, dict) else (spec, frozenset[str]())
+        content = {key: rule for key, rule in content.items() if rule.column != column}
+        content.update({key: ContentRule(column, rank, kinds) for rank, key in enumerate(keys)})
+    kinds = tuple(
+        KindRule(
+            rule["attribute"], rule.get("kind"), rule.get("values", {}), _SPAN_KINDS.get(rule.get("span_kind", ""), 0)
+        )
+        for rule in own.get("kind", [])
+    )
+    outcomes = tuple(
+        OutcomeRule(rule["attribute"], rule["outcome"], frozenset(rule.get("values", ())))
+        for rule in own.get("outcome", [])
+    )
+    span_names = tuple((column, re.compile(pattern)) for column, pattern in own.get("span_name", {}).items())
+    events = {
+        event: EventRule(rule.get("body"), rule.get("role", ""), rule.get("attributes", False))
+        for event, rule in own.get("events", {}).items()
+    }
+    markers: list[str] = own.get("markers", [])
+    return Dialect(
+        name=own["name"],
+        title=own["title"],
+        scopes=tuple(own.get("scopes", ())),
+        marker_keys=frozenset(marker for marker in markers if not marker.endswith(".")),
+        marker_prefixes=tuple(marker for marker in markers if marker.endswith(".")),
+        columns=columns,
+        content=content,
+        indexed={prefix: column for column, prefix in own.get("indexed_messages", {}).items()},
+        kinds=kinds + (base.kinds if base else ()),
+        outcomes=outcomes + (base.outcomes if base else ()),
+        span_names=span_names + (base.span_names if base else ()),
+        approvals=ApprovalRule(**own["approvals"]) if "approvals" in own else (base.approvals if base else None),
+        events={**(base.events if base else {}), **events},
+    )
+
+
+DIALECTS: Final[dict[str, Dialect]] = {name: _compile(name) for name in _ORDER}
+UNKNOWN: Final = Dialect(
+    OTHER, "not mapped", (), frozenset(), (), {"error.type": ("error_type", 0)}, {}, {}, (), (), (), None
+)
+
+
+def _vocabulary() -> Vocabulary:
+    words = _read("vocabulary")
+    return Vocabulary(words["provider"], words["finish_reason"], frozenset(words["frameworks_as_provider"]["names"]))
+
+
+VOCABULARY: Final = _vocabulary()
+
+
+@lru_cache(maxsize=1024)
+def dialect_of_scope(scope_name: str) -> Dialect | None:
+    """The dialect whose scope patterns name this instrumentation scope."""
+    for dialect in DIALECTS.values():
+        if any(fnmatchcase(scope_name, pattern) for pattern in dialect.scopes):
+            return dialect
+    return None
+
+
+def dialect_of(scope_name: str, keys: Iterable[str]) -> Dialect:
+    """The dialect of a span or log record: by scope, then by the attributes it carries."""
+    known = dialect_of_scope(scope_name)
+    if known is not None:
+        return known
+    listed = list(keys)
+    return next((dialect for dialect in DIALECTS.values() if dialect.marks(listed)), UNKNOWN)

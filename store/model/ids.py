@@ -1,0 +1,37 @@
+"""Ids that follow from what they name, so that any order of arrival and any rebuild gives the same ones."""
+
+from hashlib import sha256
+
+
+def segment_id(tenant: str, trace_id: str) -> str:
+    """The id of a trace's segment, and of the run that it begins: 32 hex characters."""
+    return _digest("segment", tenant, trace_id)
+
+
+def content_id(tenant: str, content: bytes) -> str:
+    """The id of a piece of content, per tenant: equal content of two tenants has two ids. 32 hex characters."""
+    return sha256(b"content\x00" + tenant.encode() + b"\x00" + content).hexdigest()[:32]
+
+
+def step_id(trace_id: str, span_id: str) -> str:
+    """`<trace>-<span>`: the span's own name, so that a person can find the step from a log line."""
+    return f"{trace_id}-{span_id}"
+
+
+def split_step_id(text: str) -> tuple[str, str] | None:
+    """The trace and span id of a step id, or None where it is not one."""
+    trace_id, _, span_id = text.partition("-")
+    return (trace_id, span_id) if len(trace_id) == 32 and len(span_id) == 16 else None
+
+
+def record_id(kind: str, *parts: str) -> str:
+    """An id for what has no id of its own: a log record, a metric point, a decision. 32 hex characters."""
+    return _digest(kind, *parts)
+
+
+def _digest(kind: str, *parts: str) -> str:
+    digest = sha256(kind.encode())
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(4, "big") + encoded)
+    return digest.hexdigest()[:32]

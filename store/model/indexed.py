@@ -1,0 +1,79 @@
+"""Messages that came as indexed attributes (`llm.input_messages.0.message.content`), put together as OTel messages.
+
+Indexes may have gaps (0, 1, 7): the order counts, not the number.
+"""
+
+from typing import Any
+
+from store.model.messages import parsed
+
+
+def indexed_messages(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
+    """The messages below `prefix`, in the order of their indexes, as `{"role", "parts"}`."""
+    tree = _tree((key[len(prefix) :], value) for key, value in attributes.items() if key.startswith(prefix))
+    return [_message(item.get("message", {})) for item in _ordered(tree) if isinstance(item, dict)]
+
+
+def _tree(pairs: Any) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in pairs:
+        *branches, leaf = path.split(".")
+        node = tree
+        for branch in branches:
+            below = node.setdefault(branch, {})
+            if not isinstance(
+                below, dict
+            ):  # A value stands where a branch should: the branch wins, attributes keep both.
+                below = node[branch] = {}
+            node = below
+        node[leaf] = value
+    return tree
+
+
+def _ordered(tree: Any) -> list[Any]:
+    if not isinstance(tree, dict):
+        return []
+    numbered = [(int(key), value) for key, value in tree.items() if key.isascii() and key.isdigit()]
+    return [value for _, value in sorted(numbered, key=lambda item: item[0])]
+
+
+def _message(message: Any) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        return {"role": "user", "parts": [{"type": "generic", "content": message}]}
+    parts: list[dict[str, Any]] = []
+    role = message.get("role")
+    call_id = message.get("tool_call_id")
+    content = message.get("content")
+    if role == "tool" or call_id is not None:
+        parts.append({"type": "tool_call_response", "id": call_id, "response": content})
+    elif content not in (None, ""):
+        parts.append({"type": "text", "content": content})
+    parts.extend(_content_part(item) for item in _ordered(message.get("contents")))
+    parts.extend(_call_part(item) for item in _ordered(message.get("tool_calls")))
+    result: dict[str, Any] = {"role": role if isinstance(role, str) and role else "user", "parts": parts}
+    if isinstance(message.get("name"), str):
+        result["name"] = message["name"]
+    return result
+
+
+def _content_part(item: Any) -> dict[str, Any]:
+    content = item.get("message_content", item) if isinstance(item, dict) else {"content": item}
+    kind = content.get("type", "text") if isinstance(content, dict) else "generic"
+    if not isinstance(content, dict):
+        return {"type": "generic", "content": content}
+    if kind in ("text", "reasoning"):
+        rest = {key: value for key, value in content.items() if key not in ("type", "text")}
+        return {"type": kind, "content": content.get("text"), **rest}
+    if kind == "tool_use":
+        return {"type": "tool_call", "id": content.get("id"), "name": content.get("name"),
+                "arguments": parsed(content.get("input"))}  # fmt: skip
+    return {**content, "type": kind}
+
+
+def _call_part(item: Any) -> dict[str, Any]:
+    call = item.get("tool_call", item) if isinstance(item, dict) else {}
+    function = call.get("function", {}) if isinstance(call, dict) else {}
+    if not isinstance(function, dict):
+        function = {}
+    return {"type": "tool_call", "id": call.get("id") if isinstance(call, dict) else None,
+            "name": function.get("name"), "arguments": parsed(function.get("arguments"))}  # fmt: skip

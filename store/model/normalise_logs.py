@@ -1,0 +1,123 @@
+"""Log records to events. Those that carry a step's messages (by their dialect's event rules) say so in columns."""
+
+from collections import Counter
+from typing import Any
+
+from store.model.columns import read_text
+from store.model.content import INLINE_BYTES_MAX, ContentSink
+from store.model.dialect import Dialect, EventRule, dialect_of
+from store.model.ids import record_id
+from store.model.messages import parsed
+from store.model.normalise import MESSAGE_COLUMNS, Enclosing, bounded_ns, hex_ids
+from store.model.span import Event
+from store.model.talk import Listener
+from store.otlp.decode import decode_bodies, records_of
+from store.otlp.leaves import leaves_of
+from store.otlp.values import any_values, attribute_dicts, to_json
+from store.record import Frame, Signal
+
+
+def normalise_logs(frames: list[Frame], sink: ContentSink, listener: Listener) -> list[Event]:
+    """Every log record of log frames, in the order of the record. Raises MalformedOtlp."""
+    records = records_of(Signal.LOGS, decode_bodies(Signal.LOGS, [frame.body for frame in frames]))
+    if not len(records):
+        return []
+    logs = records.records
+    resources = Enclosing(records, "resource", sink, frames)
+    scopes = Enclosing(records, "scope", sink, frames)
+    names = ("time_unix_nano", "observed_time_unix_nano", "severity_number", "severity_text", "event_name", "flags",
+             "dropped_attributes_count")  # fmt: skip
+    columns = {name: logs.field(name).to_pylist() for name in names}
+    trace_ids, span_ids = hex_ids(logs.field("trace_id")), hex_ids(logs.field("span_id"))
+    bodies = any_values(logs.field("body"))
+    attributes = attribute_dicts(logs.field("attributes"))
+    digests = [leaf.hex() for leaf in leaves_of(records)]
+    frame_of, ordinals = records.frame.tolist(), records.ordinal.tolist()
+    resource_of, scope_of = records.resource.tolist(), records.scope.tolist()
+    equals: Counter[tuple[int, str]] = Counter()
+    result: list[Event] = []
+    for i in range(len(records)):
+        frame, resource, scope = frames[frame_of[i]], resource_of[i], scope_of[i]
+        attrs = attributes[i]
+        scope_name = scopes.names[scope] or ""
+        dialect = dialect_of(scope_name, attrs)
+        nth = equals[frame_of[i], digests[i]]
+        equals[frame_of[i], digests[i]] += 1
+        time_ns, observed_ns = columns["time_unix_nano"][i], columns["observed_time_unix_nano"][i]
+        extra = {name: columns[name][i] for name in ("flags", "dropped_attributes_count") if columns[name][i]}
+        event = Event(
+            tenant=frame.tenant,
+            event_id=record_id("event", frame.tenant, digests[i], str(nth)),
+            sequence=frame.sequence,
+            ordinal=ordinals[i],
+            received_ns=frame.received_ns,
+            trace_id=trace_ids[i] or None,
+            span_id=span_ids[i] or None,
+            event_name=columns["event_name"][i] or read_text(attrs.get("event.name")),
+            severity_number=columns["severity_number"][i],
+            severity_text=columns["severity_text"][i] or None,
+            time_ns=bounded_ns(time_ns),
+            observed_ns=bounded_ns(observed_ns),
+            service_name=read_text(resources.attributes[resource].get("service.name")),
+            scope_name=scope_name or None,
+            scope_version=scopes.versions[scope] or None,
+            dialect=dialect.name,
+            body="",
+            attributes="",
+            pieces="",
+            resource=resources.id(resource, frame.tenant),
+            scope=scopes.id(scope, frame.tenant),
+            extra=to_json(extra) if extra else "",
+        )
+        _fill(event, dialect, body=bodies[i], attributes=attrs, sink=sink, listener=listener)
+        result.append(event)
+    return result
+
+
+def _fill(
+    event: Event, dialect: Dialect, *, body: Any, attributes: dict[str, Any], sink: ContentSink, listener: Listener
+) -> None:
+    pieces: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    kept: dict[str, Any] = {}
+    rule = dialect.events.get(event.event_name or "")
+    ranks: dict[str, int] = {}
+    for key, value in attributes.items():
+        content = dialect.content.get(key)
+        if content is not None and content.column in MESSAGE_COLUMNS:
+            found = sink.put_array(event.tenant, value)
+            pieces[f"attributes/{key}"] = found.as_json()
+            wanted = rule is not None and rule.attributes and hasattr(event, content.column)
+            if wanted and content.rank < ranks.get(content.column, 1000):
+                ranks[content.column] = content.rank
+                setattr(event, content.column, found.ids)
+                texts |= found.texts
+        elif len(value if isinstance(value, str) else to_json(value)) > INLINE_BYTES_MAX:
+            pieces[f"attributes/{key}"] = sink.put_value(event.tenant, value).as_json()
+        else:
+            kept[key] = value
+    if rule is not None and rule.body is not None and body is not None:
+        found = sink.put_array(event.tenant, [_message(rule, body)])
+        setattr(event, rule.body, found.ids)
+        texts |= found.texts
+    body_json = to_json(body)
+    if len(body_json) > INLINE_BYTES_MAX:
+        pieces["body"] = sink.put_value(event.tenant, body).as_json()
+        body_json = ""
+    event.body, event.attributes = body_json, to_json(kept)
+    event.pieces = to_json(pieces) if pieces else ""
+    if event.speaks:
+        listener.hear(event, texts)
+
+
+def _message(rule: EventRule, body: Any) -> dict[str, Any]:
+    """The record's body as a message: per-message events put the message there, `gen_ai.choice` one level down."""
+    said = parsed(body)
+    if not isinstance(said, dict):
+        return {"role": rule.role, "content": said}
+    inner = said.get("message")
+    if isinstance(inner, dict):
+        return {"role": rule.role, **inner} | (
+            {"finish_reason": said["finish_reason"]} if isinstance(said.get("finish_reason"), str) else {}
+        )
+    return {"role": rule.role, **said}

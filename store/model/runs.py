@@ -1,0 +1,295 @@
+"""Runs: which traces belong together, and what a run amounts to. Pure functions of current spans.
+
+A run is not a trace: resuming after an approval opens a new one. Segments of one conversation are joined where a later one
+deals with a tool call that an earlier one left pending. The first segment names the run; the id of every segment keeps
+leading to it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from store.model.decisions import Decision, decisions_of
+from store.model.ids import segment_id
+from store.model.span import Span
+from store.model.tool_calls import CallBook, ToolCall
+from store.model.trace import USAGE_KINDS, Trace, usage_leaves
+
+JOIN_RULE = "conversation id and a pending tool call id"
+IDLE_NS = 30 * 60 * 1_000_000_000
+"""A run that says nothing for so long is no longer running: agents wait minutes for a model, not half hours."""
+CLOCK_SKEW_NS = 60 * 60 * 1_000_000_000
+"""An old run that is imported now has not just happened: its last sign of life is at most so long after its last event."""
+
+_KINDS = (("agent", ("agent",)), ("workflow", ("workflow",)), ("engine", ("workflow_engine",)),
+          ("model_call", ("llm", "embedding", "rerank")))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFacts:
+    """What joining needs to know of a segment: `pending` call ids it left open, `handled` ones it took up from before."""
+
+    tenant: str
+    trace_id: str
+    segment_id: str
+    conversation_id: str | None
+    start_ns: int
+    first_sequence: int
+    last_sequence: int
+    pending: frozenset[str]
+    handled: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A segment in its run. `continues` is the segment that it was joined to, by `rule`."""
+
+    facts: SegmentFacts
+    run_id: str
+    segment_no: int
+    continues: str | None
+    rule: str | None
+
+
+@dataclass(slots=True)
+class Run:
+    """A run as it is stored. `open_reason` is set while its end is not recorded: `unended` or `missing_root`."""
+
+    tenant: str
+    run_id: str
+    run_kind: str
+    agent_name: str | None
+    workflow_name: str | None
+    service_name: str | None
+    service_version: str | None
+    environment: str | None
+    framework: str | None
+    conversation_id: str | None
+    status: str
+    open_reason: str | None
+    outcome_reason: str | None
+    start_ns: int
+    end_ns: int
+    last_event_ns: int
+    last_received_ns: int
+    steps: int
+    llm_calls: int
+    tool_calls: int
+    tool_errors: int
+    decisions: int
+    retries: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    cost_usd: float | None
+    models: list[str]
+    tools: list[str]
+    trace_ids: list[str]
+    missing_parents: int
+    missing_root: bool
+    unexecuted_tool_calls: int
+    content_absent: bool
+    truncated: int
+    redacted: int
+    first_sequence: int
+    last_sequence: int
+    segments: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRun:
+    """A run with everything that was worked out for it."""
+
+    run: Run
+    segments: list[Joined]
+    calls: list[ToolCall]
+    decisions: list[Decision]
+
+
+def facts_of(trace: Trace) -> SegmentFacts:
+    """What joining needs, from a trace's current spans."""
+    spans, talk = trace.ordered(), trace.talk()
+    requested = {request.id for said in talk.values() for request in said.requests if request.id}
+    asked = {call.id for span in spans for call in span.approvals if call.id}
+    answered = {answer.id for said in talk.values() for answer in said.answers if answer.id}
+    tools = [span for span in spans if span.kind == "tool" and span.tool_call_id]
+    executed = {span.tool_call_id for span in tools if span.tool_call_id and span.outcome != "interrupted"}
+    interrupted = {span.tool_call_id for span in tools if span.tool_call_id and span.outcome == "interrupted"}
+    sequences = [span.sequence for span in spans] + [event.sequence for event in trace.events.values()]
+    return SegmentFacts(
+        tenant=trace.tenant,
+        trace_id=trace.trace_id,
+        segment_id=segment_id(trace.tenant, trace.trace_id),
+        conversation_id=next((span.conversation_id for span in spans if span.conversation_id), None),
+        start_ns=_start_ns(spans),
+        first_sequence=min(sequences, default=0),
+        last_sequence=max(sequences, default=0),
+        pending=frozenset((requested | asked | interrupted) - executed - answered),
+        handled=frozenset((executed | answered) - requested),
+    )
+
+
+def join(facts: list[SegmentFacts]) -> list[list[Joined]]:
+    """Segments of one conversation (or a single one) to runs, each in order of time. Independent of the order given."""
+    ordered = sorted(facts, key=lambda segment: (segment.start_ns, segment.segment_id))
+    runs: dict[str, list[Joined]] = {}
+    run_of: dict[str, str] = {}
+    for index, segment in enumerate(ordered):
+        earlier = None
+        if segment.conversation_id is not None and segment.handled:
+            earlier = next((other for other in reversed(ordered[:index]) if other.pending & segment.handled), None)
+        run_id = run_of[earlier.segment_id] if earlier else segment.segment_id
+        run_of[segment.segment_id] = run_id
+        members = runs.setdefault(run_id, [])
+        members.append(
+            Joined(
+                segment,
+                run_id,
+                len(members) + 1,
+                earlier.segment_id if earlier else None,
+                JOIN_RULE if earlier else None,
+            )
+        )
+    return list(runs.values())
+
+
+def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
+    """Work out a run from its segments, in order of time, and their traces (by trace id)."""
+    run_id = segments[0].run_id
+    ordered = [traces[segment.facts.trace_id] for segment in segments]
+    calls = CallBook(run_id).read(ordered)
+    decisions = decisions_of(run_id, calls, ordered)
+    spans = [span for trace in ordered for span in trace.ordered()]
+    leaves = [leaf for trace in ordered for leaf in usage_leaves(trace.spans.values(), trace)]
+    head = _head(ordered)
+    last = ordered[-1]
+    status, reason = _status(last, calls)
+    roots = [trace.root() for trace in ordered]
+    costs = [span.cost_usd for span in leaves if span.cost_usd is not None]
+    llm = [span for span in spans if span.kind == "llm"]
+    talk = {(t.trace_id, span_id): said for t in ordered for span_id, said in t.talk().items()}
+    run = Run(
+        tenant=segments[0].facts.tenant,
+        run_id=run_id,
+        run_kind=_kind(spans),
+        agent_name=_first(spans, "agent_name", "agent"),
+        workflow_name=_first(spans, "workflow_name"),
+        service_name=head.service_name,
+        service_version=head.service_version,
+        environment=head.environment,
+        framework=_framework(spans),
+        conversation_id=segments[0].facts.conversation_id,
+        status=status,
+        open_reason=_open_reason(last),
+        outcome_reason=reason,
+        start_ns=min((start for trace in ordered if (start := _start_ns(trace.spans.values()))), default=0),
+        end_ns=0 if _open_reason(last) else max(span.end_ns for span in spans),
+        last_event_ns=max(max(span.start_ns, span.end_ns) for span in spans),
+        last_received_ns=max(span.received_ns for span in spans),
+        steps=len(spans),
+        llm_calls=len(llm),
+        tool_calls=len(calls),
+        tool_errors=sum(1 for call in calls if call.outcome == "error"),
+        decisions=len(decisions),
+        retries=sum(max(len([s for s in call.executions if s.outcome != "interrupted"]) - 1, 0) for call in calls),
+        **{name: _total(leaves, name) for name in USAGE_KINDS},
+        cost_usd=sum(costs) if costs else None,
+        models=sorted({span.model for span in spans if span.model and span.kind in ("llm", "embedding", "rerank")}),
+        tools=sorted({call.name for call in calls if call.name}),
+        trace_ids=[segment.facts.trace_id for segment in segments],
+        missing_parents=sum(trace.missing_parents() for trace in ordered),
+        missing_root=any(root is None for root in roots),
+        unexecuted_tool_calls=sum(1 for call in calls if call.outcome == "requested"),
+        content_absent=bool(llm) and not any(talk[span.trace_id, span.span_id].present for span in llm),
+        truncated=sum(1 for span in spans if span.truncated),
+        redacted=sum(1 for span in spans if span.redacted),
+        first_sequence=min(segment.facts.first_sequence for segment in segments),
+        last_sequence=max(segment.facts.last_sequence for segment in segments),
+        segments=[_segment(segment, trace, calls) for segment, trace in zip(segments, ordered, strict=True)],
+    )
+    return WholeRun(run, segments, calls, decisions)
+
+
+def status_at(status: str, open_reason: str | None, last_event_ns: int, last_received_ns: int, *, now_ns: int) -> str:
+    """A run's status at a moment: while its end is not recorded it is running, until it has been silent for too long."""
+    if open_reason is None:
+        return status
+    last_sign_ns = min(last_received_ns, last_event_ns + CLOCK_SKEW_NS)
+    if now_ns - last_sign_ns < IDLE_NS:
+        return "running"
+    return "incomplete" if open_reason == "missing_root" else "abandoned"
+
+
+def _status(trace: Trace, calls: list[ToolCall]) -> tuple[str, str | None]:
+    root = trace.root()
+    if root is not None and root.outcome == "error":
+        return "error", root.status_message or root.error_type
+    waiting = [call for call in calls if call.outcome == "pending_approval" and _asked_in(call, trace)]
+    if waiting:
+        return "interrupted", "waits for approval of " + ", ".join(sorted({call.name or "a tool" for call in waiting}))
+    if root is not None and root.outcome in ("interrupted", "cancelled", "denied"):
+        return root.outcome, root.status_message
+    return "ok", None
+
+
+def _asked_in(call: ToolCall, trace: Trace) -> bool:
+    return call.asking is not None and call.asking.trace_id == trace.trace_id
+
+
+def _open_reason(trace: Trace) -> str | None:
+    root = trace.root()
+    if root is None:
+        return "missing_root"
+    return "unended" if root.end_ns == 0 else None
+
+
+def _segment(segment: Joined, trace: Trace, calls: list[ToolCall]) -> dict[str, object]:
+    status, _ = _status(trace, calls)
+    spans = trace.spans.values()
+    return {
+        "segment_id": segment.facts.segment_id,
+        "trace_id": segment.facts.trace_id,
+        "segment_no": segment.segment_no,
+        "status": status,
+        "open_reason": _open_reason(trace),
+        "start_ns": segment.facts.start_ns,
+        "end_ns": 0 if _open_reason(trace) else max(span.end_ns for span in spans),
+        "last_event_ns": max(max(span.start_ns, span.end_ns) for span in spans),
+        "last_received_ns": max(span.received_ns for span in spans),
+        "steps": len(spans),
+        "joined_by": segment.rule,
+        "continues": segment.continues,
+    }
+
+
+def _start_ns(spans: Iterable[Span]) -> int:
+    starts = [span.start_ns for span in spans if span.start_ns]
+    return min(starts, default=0)
+
+
+def _head(traces: list[Trace]) -> Span:
+    """The span that speaks for the run: the first root, else the earliest span."""
+    return traces[0].root() or traces[0].ordered()[0]
+
+
+def _kind(spans: list[Span]) -> str:
+    kinds = {span.kind for span in spans}
+    return next((kind for kind, telling in _KINDS if kinds & set(telling)), "other")
+
+
+def _first(spans: list[Span], column: str, kind: str | None = None) -> str | None:
+    of_kind = [span for span in spans if kind is None or span.kind == kind]
+    return next((getattr(span, column) for span in (*of_kind, *spans) if getattr(span, column)), None)
+
+
+def _framework(spans: list[Span]) -> str | None:
+    telling = ("agent", "workflow", "llm", "tool", "mcp_client")
+    found = Counter({span.scope_name: -telling.index(span.kind) for span in reversed(spans) if span.kind in telling})
+    return max(found, key=lambda scope: (found[scope], scope or ""), default=None)
+
+
+def _total(leaves: list[Span], name: str) -> int | None:
+    values = [value for span in leaves if (value := getattr(span, name)) is not None]
+    return sum(values) if values else None

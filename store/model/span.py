@@ -1,0 +1,182 @@
+"""A span version as the model keeps it: what its telemetry says, in one vocabulary, with content by reference.
+
+The record is append-only, so this is the one fact there is: everything else (runs, tool calls, decisions) is worked out
+from the current versions of a run's spans. `Span` holds what that working out needs; `SpanBody` is the rest, which only
+a reader of the single step wants.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class ToolRequest:
+    """A tool call that a model asked for. `arguments` is a content id."""
+
+    id: str | None
+    name: str | None
+    arguments: str | None
+
+
+@dataclass(slots=True)
+class ToolAnswer:
+    """A tool's result as the model was given it. `result` is a content id."""
+
+    id: str | None
+    result: str | None
+
+
+@dataclass(slots=True)
+class Span:
+    """One version of one span. Times are UTC nanoseconds, 0 when unset; ids are hex; token counts None when not sent."""
+
+    tenant: str
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None
+    digest: str
+    sequence: int
+    ordinal: int
+    received_ns: int
+    name: str
+    start_ns: int
+    end_ns: int
+    span_kind: int
+    status_code: int
+    status_message: str | None
+    scope_name: str | None
+    scope_version: str | None
+    service_name: str | None
+    service_version: str | None
+    environment: str | None
+    dialect: str
+    revision: int = 1
+    kind: str = "other"
+    outcome: str = "ok"
+    operation: str | None = None
+    error_type: str | None = None
+    provider: str | None = None
+    request_model: str | None = None
+    response_model: str | None = None
+    response_id: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+    conversation_id: str | None = None
+    agent_name: str | None = None
+    agent_run_id: str | None = None
+    workflow_name: str | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+    tool_type: str | None = None
+    mcp_method: str | None = None
+    mcp_protocol_version: str | None = None
+    mcp_session_id: str | None = None
+    jsonrpc_request_id: str | None = None
+    reasoning: bool = False
+    truncated: bool = False
+    redacted: bool = False
+    input_messages: list[str] | None = None
+    output_messages: list[str] | None = None
+    system_instructions: list[str] | None = None
+    tool_definitions: list[str] | None = None
+    arguments: str | None = None
+    result: str | None = None
+    tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
+    tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
+    approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
+
+    @property
+    def model(self) -> str | None:
+        return self.response_model or self.request_model
+
+    @property
+    def rank(self) -> tuple[bool, int, str]:
+        """Which version of a span is the current one: ended before unended, latest end, greatest digest."""
+        return (self.end_ns > 0, self.end_ns, self.digest)
+
+
+@dataclass(slots=True)
+class SpanBody:
+    """What else the span said. JSON texts; `pieces` maps `attributes/<key>` and `events/<i>/<key>` to content."""
+
+    attributes: str
+    events: str
+    links: str
+    extra: str
+    pieces: str
+    resource: str
+    scope: str
+
+
+@dataclass(slots=True)
+class Event:
+    """One log record. `event_id` follows from its digest and its ordinal among equals in its body."""
+
+    tenant: str
+    event_id: str
+    sequence: int
+    ordinal: int
+    received_ns: int
+    trace_id: str | None
+    span_id: str | None
+    event_name: str | None
+    severity_number: int
+    severity_text: str | None
+    time_ns: int
+    observed_ns: int
+    service_name: str | None
+    scope_name: str | None
+    scope_version: str | None
+    dialect: str
+    body: str
+    attributes: str
+    pieces: str
+    resource: str
+    scope: str
+    extra: str
+    input_messages: list[str] | None = None
+    output_messages: list[str] | None = None
+    system_instructions: list[str] | None = None
+    tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
+    tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
+    reasoning: bool = False
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it carries messages of a step."""
+        return bool(self.input_messages or self.output_messages or self.system_instructions)
+
+
+@dataclass(slots=True)
+class MetricPoint:
+    """One data point. `point_id` follows from the stream's identity, the time and the values."""
+
+    tenant: str
+    point_id: str
+    sequence: int
+    ordinal: int
+    received_ns: int
+    metric: str
+    type: str
+    unit: str | None
+    description: str | None
+    temporality: str | None
+    monotonic: bool | None
+    start_ns: int
+    time_ns: int
+    value_double: float | None
+    value_int: int | None
+    count: int | None
+    sum: float | None
+    min: float | None
+    max: float | None
+    detail: str
+    attributes: str
+    resource: str
+    scope: str
+    service_name: str | None
+    scope_name: str | None

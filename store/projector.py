@@ -1,0 +1,176 @@
+"""The projector: follows the journal and keeps the view up to date, in a thread of its own.
+
+A crash at any moment costs nothing: the position is written with the rows, so the next start goes on from there. What a
+frame causes is quarantined and never stops those behind it; what the engine causes is tried again until it works, while
+the journal goes on accepting.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from store.errors import BadQuery, JournalError, ViewError
+from store.journal.journal import Journal
+from store.projection import Projection
+from store.record import Frame, Position
+from store.view import Quarantined, ViewBatch, Writer
+
+BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # Decoded and normalised at once: some 200 MB of memory at most.
+BATCH_FRAMES_MAX: Final = 512
+_IDLE_WAIT_SECONDS: Final = 0.5
+_RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
+
+_log = structlog.get_logger("projector")
+
+
+class Projector:
+    """Keeps one view at the end of one journal. `start`, then `stop`."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        writer: Writer,
+        *,
+        on_batch: Callable[[ViewBatch, float], None] = lambda _batch, _seconds: None,
+    ) -> None:
+        self._journal = journal
+        self._writer = writer
+        self._on_batch = on_batch
+        self._projection = Projection(writer)
+        position = writer.position()
+        if position is None:
+            writer.begin(journal.journal_id)
+        self._reached = position.sequence if position else 0
+        self._caught_up_ns = time.time_ns()
+        self._moved = threading.Condition()
+        self._stopping = threading.Event()
+        self._problem: str | None = None
+        self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
+
+    @property
+    def sequence(self) -> int:
+        """The last sequence that the view holds."""
+        return self._reached
+
+    @property
+    def problem(self) -> str | None:
+        """Why the view does not move on, if it does not."""
+        return self._problem
+
+    @property
+    def lag_seconds(self) -> float:
+        """For how long the view has been behind the journal; 0 when it is not."""
+        if self._reached >= self._journal.durable_sequence:
+            return 0.0
+        return max(time.time_ns() - self._caught_up_ns, 0) / 1e9
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Finish the batch at hand and what else is durable, as far as the time allows. True if the view is complete."""
+        deadline = time.monotonic() + timeout_seconds
+        complete = self._wait(self._journal.durable_sequence, timeout_seconds * 0.8)
+        self._stopping.set()
+        self._thread.join(max(deadline - time.monotonic(), 0.1))
+        return complete
+
+    def wait_for(self, position: Position, timeout_seconds: float) -> bool:
+        """See `store.contract.Waiter`."""
+        if position.journal_id != self._journal.journal_id:
+            raise BadQuery("min_position", f"{position} is a position of another record than this one")
+        if position.sequence > self._journal.durable_sequence:
+            raise BadQuery("min_position", f"{position} is behind the end of the record: no receipt can name it yet")
+        return self._wait(position.sequence, timeout_seconds)
+
+    def readiness(self) -> dict[str, Any]:
+        """See `store.contract.Waiter`."""
+        reasons: list[str] = []
+        if self._journal.failure is not None:
+            reasons.append(str(self._journal.failure))
+        if self._problem is not None:
+            reasons.append(self._problem)
+        return {
+            "ready": not reasons,
+            "reasons": reasons,
+            "journal_position": str(self._journal.durable_position),
+            "view_position": str(Position(self._journal.journal_id, self._reached)),
+            "lag_ms": round(self.lag_seconds * 1000),
+        }
+
+    def catch_up(self, progress: Callable[[int, int], None] = lambda _done, _all: None) -> None:
+        """Project everything that is durable now, in the calling thread. `progress` hears (sequence, last sequence)."""
+        while frames := self._next_frames():
+            self._project(frames)
+            progress(self._reached, self._journal.durable_sequence)
+
+    def _wait(self, sequence: int, timeout_seconds: float) -> bool:
+        with self._moved:
+            return self._moved.wait_for(lambda: self._reached >= sequence, timeout_seconds)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            if not self._journal.wait_for_more(self._reached, _IDLE_WAIT_SECONDS):
+                self._caught_up_ns = time.time_ns()
+                continue
+            try:
+                self._project(self._next_frames())
+            except JournalError as error:
+                self._problem = f"the journal cannot be read: {error}"
+                _log.error("projection_stopped", cause=str(error))
+                return
+
+    def _next_frames(self) -> list[Frame]:
+        frames: list[Frame] = []
+        total_bytes = 0
+        for frame in self._journal.frames_after(self._reached):
+            if frames and (total_bytes + len(frame.body) > BATCH_BYTES_MAX or len(frames) >= BATCH_FRAMES_MAX):
+                break
+            frames.append(frame)
+            total_bytes += len(frame.body)
+        return frames
+
+    def _project(self, frames: list[Frame]) -> None:
+        if not frames:
+            return
+        attempt = 0
+        while not self._stopping.is_set():
+            try:
+                self._project_once(frames)
+            except ViewError as error:
+                self._projection.forget()
+                self._problem = f"the view cannot be written: {error}"
+                _log.error("projection_failed", cause=str(error), sequence=frames[0].sequence, attempt=attempt)
+                self._stopping.wait(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+                attempt += 1
+            else:
+                self._problem = None
+                return
+
+    def _project_once(self, frames: list[Frame]) -> None:
+        begun = time.perf_counter()
+        try:
+            batch = self._projection.project(frames)
+        except ViewError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a frame causes must not stop those behind it
+            self._projection.forget()
+            if len(frames) > 1:
+                for frame in frames:
+                    self._project_once([frame])
+                return
+            frame = frames[0]
+            reason = f"{type(error).__name__}: {error}"
+            _log.error("frame_quarantined", sequence=frame.sequence, signal=frame.signal.label, cause=reason)
+            batch = ViewBatch(frame.sequence)
+            batch.quarantined.append(Quarantined(frame.sequence, frame.signal.label, frame.tenant, reason))
+        self._writer.write(batch)
+        self._projection.written(batch)
+        self._on_batch(batch, time.perf_counter() - begun)
+        with self._moved:
+            self._reached = frames[-1].sequence
+            self._caught_up_ns = frames[-1].received_ns
+            self._moved.notify_all()

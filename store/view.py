@@ -1,0 +1,84 @@
+"""What the projector hands to an engine: one batch, to be written in one transaction with the position it reaches."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from store.model.content import Content
+from store.model.runs import SegmentFacts, WholeRun
+from store.model.span import Event, MetricPoint, Span, SpanBody
+from store.model.trace import Trace
+from store.record import Position
+
+SCHEMA_VERSION = 1
+"""Raised with every change of the tables: a view of another version is made again from the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A frame that could not be projected, and why."""
+
+    sequence: int
+    signal: str
+    tenant: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegment:
+    """A segment as the view holds it, with the run it is in now."""
+
+    facts: SegmentFacts
+    run_id: str
+
+
+@dataclass(slots=True)
+class ViewBatch:
+    """New rows, and the runs to write anew. `gone_runs` and `gone_segments` are ids whose old rows go."""
+
+    sequence: int
+    steps: list[tuple[Span, SpanBody]] = field(default_factory=list[tuple[Span, SpanBody]])
+    superseded: list[tuple[Span, int]] = field(default_factory=list[tuple[Span, int]])
+    """Versions that are no longer current, each with the sequence that made it so."""
+    events: list[Event] = field(default_factory=list[Event])
+    points: list[MetricPoint] = field(default_factory=list[MetricPoint])
+    contents: list[Content] = field(default_factory=list[Content])
+    runs: list[WholeRun] = field(default_factory=list[WholeRun])
+    gone_runs: set[str] = field(default_factory=set[str])
+    gone_segments: set[str] = field(default_factory=set[str])
+    quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
+
+
+class Writer(Protocol):
+    """The side of an engine that the projector feeds. One thread's. Every method may raise ViewError."""
+
+    def position(self) -> Position | None:
+        """The position of the last batch written; None for a view that is new."""
+        ...
+
+    def begin(self, journal_id: str) -> None:
+        """Make an empty view of a journal."""
+        ...
+
+    def traces(self, keys: Iterable[tuple[str, str]]) -> list[Trace]:
+        """Traces by (tenant, trace id), with all versions of their spans and the log records that speak for them.
+
+        A trace of which nothing is stored is left out.
+        """
+        ...
+
+    def conversations(self, ids: Iterable[tuple[str, str]]) -> list[StoredSegment]:
+        """Every stored segment of some conversations, by (tenant, conversation id)."""
+        ...
+
+    def known_events(self, ids: list[str]) -> set[str]:
+        """Which of these event ids are stored."""
+        ...
+
+    def known_points(self, ids: list[str]) -> set[str]:
+        """Which of these metric point ids are stored."""
+        ...
+
+    def write(self, batch: ViewBatch) -> None:
+        """Write a batch and its position, all or nothing."""
+        ...

@@ -1,0 +1,116 @@
+from collections.abc import Callable
+
+import pytest
+from collector_bench import Bench, Capture
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from collector.errors import DecoderPanicked
+from collector.intake import Outcome
+from store.errors import JournalFull, MalformedOtlp
+from store.otlp.decode import Decoded, decode, records_of
+from store.otlp.leaves import leaves_of
+from store.record import FrameDraft, Position, Signal
+
+Build = Callable[..., bytes]
+
+
+def test_every_real_body_is_stored_whole_with_the_leaf_of_each_record(bench: Bench, captures: list[Capture]) -> None:
+    for capture in captures:
+        outcome = bench.intake.accept(capture.signal, capture.body, tenant="acme")
+        decoded = decode(capture.signal, capture.body)
+        records = records_of(capture.signal, decoded.batch)
+        expected = FrameDraft("acme", capture.signal, decoded.body, tuple(leaves_of(records)))
+        assert bench.journal.drafts[-1] == expected, capture.name
+        assert outcome == Outcome(Position("remembered", len(bench.journal.drafts)), len(records), 0, "")
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_an_empty_request_is_taken_and_nothing_is_stored(bench: Bench, signal: Signal) -> None:
+    assert bench.intake.accept(signal, b"") == Outcome(None, 0, 0, "")
+    assert bench.journal.drafts == []
+
+
+def test_a_request_without_records_is_not_stored(bench: Bench, traces: Build, logs: Build) -> None:
+    assert bench.intake.accept(Signal.LOGS, logs()).position is None
+    assert bench.journal.drafts == []
+
+
+def test_refused_spans_are_left_out_and_the_rest_is_stored(bench: Bench, traces: Build) -> None:
+    outcome = bench.intake.accept(Signal.TRACES, traces({"name": "a"}, {"trace_id": bytes(16)}, {"name": "b"}))
+    assert outcome == Outcome(
+        Position("remembered", 1), 2, 1, "refused 1 of 3 spans: 1 with a trace id that is not 16 bytes or is all zero"
+    )
+    [draft] = bench.journal.drafts
+    assert draft.body == traces({"name": "a"}, {"name": "b"})
+    assert len(draft.leaves) == 2
+    assert bench.sample("spanledger_ingest_refused_records_total", signal="traces", reason="trace_id") == 1
+    assert bench.sample("spanledger_ingest_records_total", signal="traces") == 2
+    assert bench.sample("spanledger_ingest_bytes_total", signal="traces") == len(draft.body)
+
+
+def test_a_request_of_which_all_is_refused_is_not_stored(bench: Bench, traces: Build) -> None:
+    outcome = bench.intake.accept(Signal.TRACES, traces({"span_id": b""}, {"trace_id": b""}))
+    assert (outcome.position, outcome.accepted, outcome.refused) == (None, 0, 2)
+    assert bench.journal.drafts == []
+
+
+def test_only_what_the_boundary_lets_through_becomes_durable(make_bench: Callable[..., Bench], traces: Build) -> None:
+    class Redacting:
+        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+            return decode(decoded.signal, decoded.body.replace(b"secret", b"******"))
+
+    bench = make_bench(boundary=Redacting())
+    bench.intake.accept(Signal.TRACES, traces({"name": "my secret"}))
+    assert bench.journal.drafts[0].body == traces({"name": "my ******"})
+
+
+def test_when_the_boundary_fails_nothing_is_stored(make_bench: Callable[..., Bench], traces: Build) -> None:
+    class Broken:
+        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+            raise RuntimeError("no policy")
+
+    bench = make_bench(boundary=Broken())
+    with pytest.raises(RuntimeError, match="no policy"):
+        bench.intake.accept(Signal.TRACES, traces())
+    assert bench.journal.drafts == []
+
+
+def test_a_truncated_body_is_malformed(bench: Bench, traces: Build) -> None:
+    with pytest.raises(MalformedOtlp):
+        bench.intake.accept(Signal.TRACES, traces()[:-1])
+
+
+def test_what_the_journal_refuses_is_not_counted_as_stored(bench: Bench, traces: Build) -> None:
+    bench.journal.failure = JournalFull("no room for another segment")
+    with pytest.raises(JournalFull):
+        bench.intake.accept(Signal.TRACES, traces())
+    assert bench.sample("spanledger_ingest_records_total", signal="traces") == 0
+
+
+def test_a_span_without_resource_and_scope_is_stored(bench: Bench) -> None:
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add(trace_id=b"t" * 16, span_id=b"s" * 8)
+    assert bench.intake.accept(Signal.TRACES, request.SerializeToString()).accepted == 1
+
+
+def test_a_panic_of_the_decoder_becomes_an_error_that_can_be_answered(
+    make_bench: Callable[..., Bench], traces: Build
+) -> None:
+    panic = type("PanicException", (BaseException,), {})
+
+    class Panicking:
+        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+            raise panic("called unwrap on an Err")
+
+    bench = make_bench(boundary=Panicking())
+    with pytest.raises(DecoderPanicked, match="traces request, which is not stored"):
+        bench.intake.accept(Signal.TRACES, traces())
+
+
+def test_an_interrupt_is_not_taken_for_a_panic(make_bench: Callable[..., Bench], traces: Build) -> None:
+    class Interrupted:
+        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_bench(boundary=Interrupted()).intake.accept(Signal.TRACES, traces())

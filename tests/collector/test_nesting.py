@@ -1,0 +1,72 @@
+from collections.abc import Callable
+
+import pytest
+from collector_bench import Bench, traces_request
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from collector.errors import NestedTooDeep
+from collector.intake import Intake
+from collector.limits import Limits
+from collector.nesting import refuse_deep_values
+from store.otlp.decode import decode
+from store.record import Signal
+
+
+def varint(number: int) -> bytes:
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*groups, number])
+
+
+def field(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def arrays(levels: int) -> bytes:
+    """An AnyValue of arrays inside each other: two messages a level."""
+    value = AnyValue(string_value="the innermost " * 10).SerializeToString()
+    for _ in range(levels):
+        value = field(5, field(1, value))
+    return value
+
+
+def maps(levels: int) -> bytes:
+    """An AnyValue of maps inside each other: three messages a level."""
+    value = AnyValue(string_value="the innermost " * 10).SerializeToString()
+    for _ in range(levels):
+        value = field(6, field(1, field(1, b"key") + field(2, value)))
+    return value
+
+
+def request(value: bytes) -> bytes:
+    span = traces_request({}).resource_spans[0].scope_spans[0].spans[0].SerializeToString()
+    attribute = field(9, field(1, b"deep") + field(2, value))
+    return field(1, field(2, field(2, span + attribute)))
+
+
+@pytest.mark.parametrize("messages_max", [61, 62, 63, 64, 90])
+@pytest.mark.parametrize(("build", "cost"), [(arrays, 2), (maps, 3)], ids=["arrays", "maps"])
+def test_the_bound_is_exact(build: Callable[[int], bytes], cost: int, messages_max: int) -> None:
+    levels = messages_max // cost
+    allowed = decode(Signal.TRACES, request(build(levels)))
+    refuse_deep_values(allowed.batch, messages_max)
+    with pytest.raises(NestedTooDeep, match=f"deeper than {messages_max} protobuf messages"):
+        refuse_deep_values(decode(Signal.TRACES, request(build(levels + 1))).batch, messages_max)
+
+
+@pytest.mark.parametrize("build", [arrays, maps])
+def test_what_passes_can_be_read_by_the_official_runtime_as_a_whole(build: Callable[[int], bytes]) -> None:
+    bound = Limits().value_messages_max
+    body = request(build(bound // (2 if build is arrays else 3)))
+    assert ExportTraceServiceRequest.FromString(body).SerializeToString() == body
+
+
+@pytest.mark.parametrize("levels", [33, 48, 60, 2000])
+def test_arrays_too_deep_for_the_bound_or_the_runtime_get_the_same_refusal(bench: Bench, levels: int) -> None:
+    intake: Intake = bench.intake
+    with pytest.raises(NestedTooDeep, match=r"64 protobuf messages \(32 arrays or 21 maps inside each other\)"):
+        intake.accept(Signal.TRACES, request(arrays(levels)))
+    assert bench.journal.drafts == []

@@ -1,0 +1,177 @@
+"""A Reader in memory with real rows, and the app over it."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.testclient import TestClient
+
+from query.app import create_app
+from query.view import ReadLimits
+from store.contract import EventFilter, MetricFilter, Page, RunFilter, ViewStatus
+from store.errors import BadQuery, NotFound
+from store.model.rows import (
+    ContentRow,
+    DecisionRow,
+    EventRow,
+    MessageRow,
+    MetricPointRow,
+    ReplayEvent,
+    RunRow,
+    StepDetail,
+    StepRow,
+    ToolCallRow,
+)
+from store.record import DEFAULT_TENANT, Position
+from tests.builders import JOURNAL_ID
+
+
+def _page(rows: list[Any], limit: int, cursor: str | None) -> Page[Any]:
+    if cursor is not None and not cursor.isdigit():
+        raise BadQuery("cursor", f"{cursor!r} is not a cursor of this list; start again without one")
+    start = int(cursor or 0)
+    return Page(rows[start : start + limit], str(start + limit) if start + limit < len(rows) else None)
+
+
+@dataclass
+class FakeReader:
+    """Holds rows by run and remembers what it was asked; `failure` makes every answer raise."""
+
+    run_rows: list[RunRow] = field(default_factory=list)
+    step_rows: list[StepRow] = field(default_factory=list)
+    details: dict[str, StepDetail] = field(default_factory=dict)
+    tool_call_rows: list[ToolCallRow] = field(default_factory=list)
+    decision_rows: list[DecisionRow] = field(default_factory=list)
+    message_rows: list[MessageRow] = field(default_factory=list)
+    replay_events: list[ReplayEvent] = field(default_factory=list)
+    event_rows: list[EventRow] = field(default_factory=list)
+    metric_rows: list[MetricPointRow] = field(default_factory=list)
+    content_rows: dict[str, ContentRow] = field(default_factory=dict)
+    failure: Exception | None = None
+    asked: Any = None
+    tenants: set[str] = field(default_factory=set)
+
+    def _answer(self, tenant: str, asked: Any = None) -> None:
+        self.tenants.add(tenant)
+        self.asked = asked
+        if self.failure:
+            raise self.failure
+
+    def status(self) -> ViewStatus:
+        return ViewStatus(position=None, quarantined_frames=0, normaliser_version=1)
+
+    def runs(self, tenant: str, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
+        self._answer(tenant, where)
+        return _page(self.run_rows, limit, cursor)
+
+    def run(self, tenant: str, run_id: str) -> RunRow:
+        self._answer(tenant)
+        for row in self.run_rows:
+            if row.run_id == run_id:
+                return row
+        raise NotFound(f"there is no run {run_id!r}")
+
+    def steps(self, tenant: str, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
+        self.run(tenant, run_id)
+        self.asked = inline
+        return _page(self.step_rows, limit, cursor)
+
+    def step(self, tenant: str, step_id: str) -> StepDetail:
+        self._answer(tenant)
+        if step_id not in self.details:
+            raise NotFound(f"there is no step {step_id!r}")
+        return self.details[step_id]
+
+    def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
+        self.run(tenant, run_id)
+        return self.tool_call_rows
+
+    def decisions(self, tenant: str, run_id: str) -> list[DecisionRow]:
+        self.run(tenant, run_id)
+        return self.decision_rows
+
+    def messages(self, tenant: str, run_id: str) -> list[MessageRow]:
+        self.run(tenant, run_id)
+        return self.message_rows
+
+    def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+        self.run(tenant, run_id)
+        yield from self.replay_events
+
+    def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
+        self._answer(tenant, where)
+        return _page(self.event_rows, limit, cursor)
+
+    def metric_points(
+        self, tenant: str, where: MetricFilter, *, limit: int, cursor: str | None
+    ) -> Page[MetricPointRow]:
+        self._answer(tenant, where)
+        return _page(self.metric_rows, limit, cursor)
+
+    def content(self, tenant: str, content_id: str) -> ContentRow:
+        self._answer(tenant)
+        if content_id not in self.content_rows:
+            raise NotFound(f"there is no content {content_id!r}")
+        return self.content_rows[content_id]
+
+    def new_steps(self, tenant: str, after: Position | None, *, limit: int) -> list[StepRow]:
+        self._answer(tenant, after)
+        return [row for row in self.step_rows if after is None or Position.parse(row.position) > after][:limit]
+
+
+class FakeWaiter:
+    """A view at a position, which `advance` moves."""
+
+    def __init__(self) -> None:
+        self._moved = threading.Condition()
+        self._sequence = 0
+        self.waits: list[float] = []
+        self.waiting = threading.Event()
+        self.reasons: list[str] = []
+
+    def advance(self, sequence: int) -> None:
+        with self._moved:
+            self._sequence = sequence
+            self._moved.notify_all()
+
+    def wait_for(self, position: Position, timeout_seconds: float) -> bool:
+        if position.journal_id != JOURNAL_ID:
+            raise BadQuery("min_position", f"{position} is of another journal")
+        self.waits.append(timeout_seconds)
+        with self._moved:
+            if timeout_seconds:
+                self.waiting.set()
+            return self._moved.wait_for(lambda: self._sequence >= position.sequence, timeout_seconds)
+
+    def readiness(self) -> dict[str, Any]:
+        return {
+            "ready": not self.reasons,
+            "reasons": self.reasons,
+            "journal_position": f"{JOURNAL_ID}:7",
+            "view_position": f"{JOURNAL_ID}:{self._sequence}",
+            "lag_ms": 12,
+            "quarantined_frames": 0,
+        }
+
+
+@pytest.fixture
+def reader() -> FakeReader:
+    return FakeReader()
+
+
+@pytest.fixture
+def waiter() -> FakeWaiter:
+    return FakeWaiter()
+
+
+@pytest.fixture
+def api(reader: FakeReader, waiter: FakeWaiter) -> Iterator[TestClient]:
+    app = create_app(
+        reader=reader, waiter=waiter, registry=CollectorRegistry(), limits=ReadLimits(wait_seconds_max=0.05)
+    )
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+    assert reader.tenants <= {DEFAULT_TENANT}
