@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test test-slow check format lock clean
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -22,7 +22,10 @@ demo: setup  ## a real agent's run, recorded and replayed; ONCE=1 ends after it
 	$(BIN)/spanledger demo $(if $(ONCE),--once)
 
 test: setup  ## every test but the slow ones (at most 8 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup  ## the slow ones: more kills, more mutations
+	$(BIN)/python -m pytest -m slow
 
 check: setup  ## lint, types, import contracts
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ found along the exception's class hierarchy, so that a new error of the store is
 row of its own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from google.rpc import code_pb2
@@ -50,7 +50,20 @@ class WrongMethod(CollectorError):
 
 
 class Overloaded(CollectorError):
-    """As many requests or bytes are in flight as the limits allow. Retryable: nothing was read."""
+    """As many requests or bytes are in flight as the limits allow. Retryable: nothing was stored."""
+
+    def __init__(self, message: str, retry_after_seconds: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        """When to come back, where that is known better than `ANSWERS` can."""
+
+
+class ViewBehind(Overloaded):
+    """The view is further behind the record than may be. Retryable: it catches up, and nothing was read."""
+
+
+class DiskNearlyFull(Overloaded):
+    """The disk has less left than is kept free. Retryable: room may come back, and nothing was read."""
 
 
 class DecoderPanicked(CollectorError):
@@ -86,6 +99,10 @@ class Answer:
         return self.retry_after_seconds is not None
 
 
+# Exporters give up a batch at once when the wait does not fit into what is left of their timeout, which is 10 s for a batch
+# unless they are told otherwise: a longer wait than this loses the data that it is meant to save.
+RETRY_SECONDS_MAX: Final = 5
+
 # Retryable statuses are those of the OTLP specification: 429 and 503 over HTTP; RESOURCE_EXHAUSTED (only together with
 # a RetryInfo) and UNAVAILABLE over gRPC. 500 and INTERNAL are final there, so what fails inside us is never that.
 ANSWERS: Final[dict[type[Exception], Answer]] = {
@@ -99,12 +116,14 @@ ANSWERS: Final[dict[type[Exception], Answer]] = {
     UnknownPath: Answer(404, code_pb2.NOT_FOUND, "unknown_path"),
     WrongMethod: Answer(405, code_pb2.UNIMPLEMENTED, "wrong_method"),
     Overloaded: Answer(429, code_pb2.RESOURCE_EXHAUSTED, "overloaded", retry_after_seconds=1),
-    JournalFull: Answer(503, code_pb2.UNAVAILABLE, "journal_full", retry_after_seconds=30),
-    JournalFailed: Answer(503, code_pb2.UNAVAILABLE, "journal_failed", retry_after_seconds=30),
-    JournalClosed: Answer(503, code_pb2.UNAVAILABLE, "shutting_down", retry_after_seconds=5),
-    StoreError: Answer(503, code_pb2.UNAVAILABLE, "storage", retry_after_seconds=30),
-    DecoderPanicked: Answer(503, code_pb2.UNAVAILABLE, "decoder_panicked", retry_after_seconds=30),
-    Exception: Answer(503, code_pb2.UNAVAILABLE, "internal", retry_after_seconds=30),
+    ViewBehind: Answer(429, code_pb2.RESOURCE_EXHAUSTED, "view_behind", retry_after_seconds=2),
+    DiskNearlyFull: Answer(503, code_pb2.UNAVAILABLE, "disk_reserve", retry_after_seconds=2),
+    JournalFull: Answer(503, code_pb2.UNAVAILABLE, "journal_full", retry_after_seconds=RETRY_SECONDS_MAX),
+    JournalFailed: Answer(503, code_pb2.UNAVAILABLE, "journal_failed", retry_after_seconds=RETRY_SECONDS_MAX),
+    JournalClosed: Answer(503, code_pb2.UNAVAILABLE, "shutting_down", retry_after_seconds=RETRY_SECONDS_MAX),
+    StoreError: Answer(503, code_pb2.UNAVAILABLE, "storage", retry_after_seconds=RETRY_SECONDS_MAX),
+    DecoderPanicked: Answer(503, code_pb2.UNAVAILABLE, "decoder_panicked", retry_after_seconds=RETRY_SECONDS_MAX),
+    Exception: Answer(503, code_pb2.UNAVAILABLE, "internal", retry_after_seconds=RETRY_SECONDS_MAX),
 }
 
 # Reasons that nobody foresaw: their log line carries a traceback. A full disk does not need one for every request.
@@ -117,8 +136,11 @@ INTERNAL_MESSAGE: Final = (
 
 
 def answer_for(error: Exception) -> Answer:
-    """The row of the nearest class of `error` that has one."""
-    return next(ANSWERS[cause] for cause in type(error).__mro__ if cause in ANSWERS)
+    """The row of the nearest class of `error` that has one, with the error's own time to come back where it has one."""
+    answer = next(ANSWERS[cause] for cause in type(error).__mro__ if cause in ANSWERS)
+    if isinstance(error, Overloaded) and error.retry_after_seconds is not None:
+        return replace(answer, retry_after_seconds=error.retry_after_seconds)
+    return answer
 
 
 def message_for(error: Exception) -> str:

@@ -1,13 +1,15 @@
 """OTLP over gRPC: the three Export services and grpc.health.v1 on one port.
 
 Handlers take and give raw bytes, so a body is parsed once, by the Arrow decoder. gRPC itself decompresses (gzip and
-deflate) and refuses a message past the bound while it does. The bodies of calls that wait for a thread stay in the
-senders' hands; a few threads more than there are places answer calls that find no place.
+deflate) and refuses a message past the bound while it does. Export takes one message, yet its handlers are written for a
+stream of them: so the body is asked for by the handler, and a call that is refused is refused before its body is read. The
+bodies of calls that wait for a thread stay in the senders' hands; a few threads more than there are places answer calls that
+find no place.
 """
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
@@ -16,9 +18,11 @@ from typing import Final, NoReturn
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from collector.admission import Ticket
 from collector.answers import POSITION_HEADER, export_response, retry_info, short, status
-from collector.errors import Answer, PortUnavailable, message_for
-from collector.intake import Intake
+from collector.errors import Answer, BodyTooSlow, ClientDisconnected, MalformedBody, PortUnavailable, message_for
+from collector.intake import Intake, Outcome
+from collector.stalled import StalledCalls
 from store.record import DEFAULT_TENANT, Signal
 
 SERVICES: Final = {
@@ -28,6 +32,11 @@ SERVICES: Final = {
 }
 PORT_MAX: Final = 65535
 REFUSING_THREADS: Final = 4  # a refusal takes well under a millisecond
+EXPECTED_SHARE: Final = 16  # After one huge body there is still room for as many calls at once.
+STREAMS_MAX: Final = 256  # Calls of one connection at once; more wait in their sender. Each costs some 20 KB here.
+IDLE_CONNECTION_MS_MAX: Final = (
+    10 * 60 * 1000
+)  # Without a call. Each costs a descriptor; senders connect again by themselves.
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 RETRY_INFO_KEY: Final = "google.rpc.retryinfo-bin"
 
@@ -50,13 +59,17 @@ class OtlpGrpcServer:
         self._port = port
         self._tenant = tenant
         self._threads = ThreadPoolExecutor(
-            intake.limits.requests_in_flight_max + REFUSING_THREADS, thread_name_prefix="otlp-grpc"
+            intake.limits.grpc_calls_max + REFUSING_THREADS, thread_name_prefix="otlp-grpc"
         )
+        self._expected_bytes = 0
+        self._stalled = StalledCalls(intake.limits.grpc_body_read_seconds_max)
         self._health = health.HealthServicer()
         self._server = grpc.server(
             self._threads,
             options=[
                 ("grpc.max_receive_message_length", intake.limits.body_bytes_max),
+                ("grpc.max_concurrent_streams", STREAMS_MAX),
+                ("grpc.max_connection_idle_ms", IDLE_CONNECTION_MS_MAX),
                 # Two processes on one port would share the senders between them, and neither would say so.
                 ("grpc.so_reuseport", 0),
             ],
@@ -65,7 +78,7 @@ class OtlpGrpcServer:
         self._server.add_generic_rpc_handlers(
             [
                 grpc.method_handlers_generic_handler(
-                    service, {"Export": grpc.unary_unary_rpc_method_handler(self._export(signal))}
+                    service, {"Export": grpc.stream_unary_rpc_method_handler(self._export(signal))}
                 )
                 for signal, service in SERVICES.items()
             ]
@@ -80,6 +93,7 @@ class OtlpGrpcServer:
         except RuntimeError as error:
             raise PortUnavailable(self._host, self._port, str(error), _HINT) from error
         self._server.start()
+        self._stalled.start()
         for service in ("", *SERVICES.values()):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
@@ -88,24 +102,54 @@ class OtlpGrpcServer:
         """Tell health checks, take no new call, and give those under way `grace_seconds` to end."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_seconds).wait()
+        self._stalled.stop()
         self._threads.shutdown(wait=True)
 
-    def _export(self, signal: Signal) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-        def export(body: bytes, context: grpc.ServicerContext) -> bytes:
-            started = time.perf_counter()
+    def _export(self, signal: Signal) -> Callable[[Iterator[bytes], grpc.ServicerContext], bytes]:
+        def export(bodies: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             try:
-                with self._intake.admission.admit() as ticket:
-                    ticket.hold(len(body))
-                    outcome = self._intake.accept(signal, body, tenant=self._tenant)
+                with self._intake.admission.admit("grpc") as ticket:
+                    outcome = self._accept(signal, bodies, context, ticket)
+            except ClientDisconnected:
+                self._intake.disconnected(signal, "grpc")
+                return b""
             except Exception as error:  # noqa: BLE001 - the outermost frame: whatever happened, the sender gets an answer
                 answer = self._intake.declined(signal, "grpc", error)
                 _abort(context, answer, message_for(error))
-            self._intake.acknowledged(signal, "grpc", outcome, time.perf_counter() - started)
             if outcome.position:
                 context.set_trailing_metadata(((POSITION_HEADER, str(outcome.position)),))
             return export_response(signal, outcome).SerializeToString()
 
         return export
+
+    def _accept(
+        self, signal: Signal, bodies: Iterator[bytes], context: grpc.ServicerContext, ticket: Ticket
+    ) -> Outcome:
+        limits = self._intake.limits
+        ticket.hold(max(self._expected_bytes, limits.grpc_body_bytes_expected))
+        body = self._read(bodies, context)
+        started = time.perf_counter()
+        # Of many threads one or the other may be overwritten: an expectation need not be exact.
+        largest = max(len(body), self._expected_bytes * 7 // 8)
+        self._expected_bytes = min(largest, limits.bytes_in_flight_max // EXPECTED_SHARE)
+        ticket.settle(len(body))
+        outcome = self._intake.accept(signal, body, tenant=self._tenant)
+        self._intake.acknowledged(signal, "grpc", outcome, time.perf_counter() - started)
+        return outcome
+
+    def _read(self, bodies: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        begun = time.monotonic()
+        try:
+            with self._stalled.waiting(context):
+                return next(bodies)
+        except StopIteration as error:
+            # A message past the bound ends here too; gRPC itself has told its sender.
+            raise MalformedBody("the call ended without a message that can be read: send one Export request") from error
+        except grpc.RpcError as error:
+            seconds_max = self._intake.limits.grpc_body_read_seconds_max
+            if time.monotonic() - begun >= seconds_max:
+                raise BodyTooSlow(f"the body did not arrive within {seconds_max:g} s") from error
+            raise ClientDisconnected("the sender went away before its body was whole") from error
 
 
 def _abort(context: grpc.ServicerContext, answer: Answer, message: str) -> NoReturn:

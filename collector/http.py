@@ -1,8 +1,9 @@
 """OTLP over HTTP: a plain ASGI application, because three routes that take bytes need no framework.
 
 The event loop only moves bytes. A body is counted while it is read, whatever Content-Length says; decompressing,
-decoding and waiting for the journal happen on a thread. A refused request's body is left to the server, which reads and
-drops it: a sender that is cut off in the middle of its body sees a broken connection instead of the answer.
+decoding and waiting for the journal happen on a thread, which is not had before the body is whole. A refused request's body
+is left to the server, which reads and drops it: a sender that is cut off in the middle of its body sees a broken connection
+instead of the answer.
 """
 
 import asyncio
@@ -87,7 +88,7 @@ class OtlpHttpApp:
         self._intake = intake
         self._limits = intake.limits
         self._tenant = tenant
-        self._threads = ThreadPoolExecutor(self._limits.requests_in_flight_max, thread_name_prefix="otlp-http")
+        self._threads = ThreadPoolExecutor(self._limits.http_threads, thread_name_prefix="otlp-http")
 
     def close(self) -> None:
         """Wait for the requests that are being stored. The lifespan protocol's shutdown does the same."""
@@ -127,13 +128,13 @@ class OtlpHttpApp:
         if signal is None:
             raise UnknownPath(f"nothing is at {request.path[:200]!r}; OTLP is taken at POST {', '.join(PATHS)}")
         encoding = _check_head(request)
-        ticket = self._intake.admission.admit()
+        ticket = self._intake.admission.admit("http")
         try:
             bytes_max = self._wire_bytes_max(encoding)
-            _check_length(request.content_length, bytes_max)
-            body = await self._read(receive, ticket, bytes_max)
+            self._intake.admission.refuse_if_hopeless(_content_length(request.content_length, bytes_max))
+            chunks = await self._read(receive, ticket, bytes_max)
             started = time.perf_counter()
-            work = self._threads.submit(self._accept, signal, request.content_type, encoding, body, ticket)
+            work = self._threads.submit(self._accept, signal, request.content_type, encoding, chunks, ticket)
         except BaseException:
             ticket.release()
             raise
@@ -148,12 +149,16 @@ class OtlpHttpApp:
     def _wire_bytes_max(self, encoding: str) -> int:
         return self._limits.body_bytes_max if encoding == "identity" else self._limits.compressed_bytes_max
 
-    async def _read(self, receive: Receive, ticket: Ticket, bytes_max: int) -> bytes:
+    async def _read(self, receive: Receive, ticket: Ticket, bytes_max: int) -> list[bytes]:
         chunks: list[bytes] = []
         size = 0
+        limits = self._limits
+        now = asyncio.get_running_loop().time
+        deadline = now() + limits.body_read_seconds_max
         try:
-            async with asyncio.timeout(self._limits.body_read_seconds_max):
+            async with asyncio.timeout(None) as patience:
                 while True:
+                    patience.reschedule(min(now() + limits.body_idle_seconds_max, deadline))
                     event = await receive()
                     if event["type"] == "http.disconnect":
                         raise ClientDisconnected(f"the sender went away after {size:,} bytes of its body")
@@ -164,15 +169,21 @@ class OtlpHttpApp:
                     ticket.hold(len(chunk))
                     chunks.append(chunk)
                     if not event.get("more_body", False):
-                        return b"".join(chunks)
+                        return chunks
         except TimeoutError as error:
-            seconds = self._limits.body_read_seconds_max
-            raise BodyTooSlow(f"the body did not arrive within {seconds:g} s; {size:,} bytes of it came") from error
+            raise BodyTooSlow(
+                f"the body rested for {limits.body_idle_seconds_max:g} s or was not whole within "
+                f"{limits.body_read_seconds_max:g} s; {size:,} bytes of it came"
+            ) from error
 
-    def _accept(self, signal: Signal, content_type: str, encoding: str, body: bytes, ticket: Ticket) -> Outcome:
+    def _accept(self, signal: Signal, content_type: str, encoding: str, chunks: list[bytes], ticket: Ticket) -> Outcome:
+        body = b"".join(chunks)
+        chunks.clear()  # The pool keeps its arguments until the end, and the body is here twice now.
         body = decompress(encoding, body, bytes_max=self._limits.body_bytes_max, on_growth=ticket.hold)
         if content_type == JSON:
-            body = to_protobuf(signal, body)
+            with self._intake.decoding.passing(len(body)):
+                body = to_protobuf(signal, body)
+        ticket.settle(len(body))  # What was sent compressed or as JSON is let go.
         return self._intake.accept(signal, body, tenant=self._tenant)
 
     def _declined(self, signal: Signal | None, request: _Request, error: Exception) -> _Response:
@@ -187,6 +198,8 @@ class OtlpHttpApp:
                 headers["accept-encoding"] = ", ".join(CONTENT_ENCODINGS)
             case UnsupportedContentType():
                 headers["accept"] = f"{PROTOBUF}, {JSON}"
+            case BodyTooSlow():
+                headers["connection"] = "close"  # The rest of the body, should it come, is worth no socket.
             case _:
                 pass
         content_type, content = _encoded(status(answer, message_for(error)), request.content_type)
@@ -209,13 +222,15 @@ def _check_head(request: _Request) -> str:
     return encoding_of(request.content_encoding)
 
 
-def _check_length(header: str, bytes_max: int) -> None:
+def _content_length(header: str, bytes_max: int) -> int:
+    """What the sender says; 0 when it does not. Raises MalformedBody, BodyTooLarge."""
     if not header:
-        return
+        return 0
     if not (header.isascii() and header.isdigit()):
         raise MalformedBody(f"Content-Length {header[:40]!r} is not a number of bytes")
     if len(header) > 18 or int(header) > bytes_max:
         raise _too_large(header[:40], bytes_max)
+    return int(header)
 
 
 def _too_large(size: str, bytes_max: int) -> BodyTooLarge:

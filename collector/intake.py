@@ -6,14 +6,17 @@ All of it but the append is a function of the bytes. A door admits the request w
 is bounded before there is a body), calls `accept`, and tells the sender what `Outcome` or `Answer` says.
 """
 
+import time
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final, Protocol
 
 import structlog
 
-from collector.admission import Admission
+from collector.admission import Admission, DecodingGate
 from collector.boundary import Boundary, PassThrough
 from collector.errors import UNFORESEEN, Answer, DecoderPanicked, answer_for
+from collector.headroom import Headroom, Space
 from collector.limits import Limits
 from collector.metrics import IngestMetrics, Transport
 from collector.nesting import is_runtime_limit, refuse_deep_values, too_deep
@@ -22,6 +25,8 @@ from store.errors import MalformedOtlp
 from store.otlp.decode import Decoded, decode, records_of
 from store.otlp.leaves import leaves_of
 from store.record import DEFAULT_TENANT, FrameDraft, Position, Signal
+
+LOG_SECONDS: Final = 1.0  # Between two lines of one reason: a crowd that is refused must not fill the disk by that.
 
 _PANIC: Final = "PanicException"
 _log: Final = structlog.stdlib.get_logger(__name__)
@@ -58,13 +63,17 @@ class Intake:
         metrics: IngestMetrics,
         limits: Limits | None = None,
         boundary: Boundary | None = None,
+        space: Space | None = None,
     ) -> None:
+        """`space` is asked before each request whether the store has room for it; None is always."""
         self.limits = limits or Limits()
-        self.admission = Admission(self.limits)
+        self.admission = Admission(self.limits, Headroom(self.limits, space) if space else None)
+        self.decoding = DecodingGate(self.limits)
         self._journal = journal
         self._boundary = boundary or PassThrough()
         self._metrics = metrics
-        metrics.watch_in_flight(lambda: self.admission.requests_in_flight)
+        self._sparing = _Sparing()
+        metrics.watch_in_flight(lambda: self.admission.requests_in_flight, lambda: self.admission.bytes_in_flight)
 
     def accept(self, signal: Signal, body: bytes, *, tenant: str = DEFAULT_TENANT) -> Outcome:
         """Make one request durable, less the records that are refused. Blocks until the journal has it.
@@ -82,19 +91,28 @@ class Intake:
             raise DecoderPanicked(f"the decoder failed on this {signal.label} request, which is not stored") from error
 
     def _accepted(self, signal: Signal, body: bytes, tenant: str) -> Outcome:
+        # The columns are several times the body, and an fsync may take its time: they are gone before the append.
+        with self.decoding.passing(len(body)):
+            draft, refused, message = self._prepared(signal, body, tenant)
+        if draft is None:
+            return Outcome(None, 0, refused, message)
+        position = self._journal.append(draft)
+        self._metrics.stored(signal, tenant, len(draft.leaves), len(draft.body))
+        return Outcome(position, len(draft.leaves), refused, message)
+
+    def _prepared(self, signal: Signal, body: bytes, tenant: str) -> tuple[FrameDraft | None, int, str]:
+        """What is to be stored of a request, if anything; how many of its records are refused, and why."""
         decoded = self._decoded(signal, body)
         refusals = refusals_of(records_of(signal, decoded.batch))
         if refusals.total:
-            self._metrics.records_refused(signal, refusals.counts)
+            self._metrics.records_refused(signal, tenant, refusals.counts)
         if refusals.total == len(refusals.mask):
-            return Outcome(None, 0, refusals.total, refusals.message)
+            return None, refusals.total, refusals.message
         if refusals.total:
             decoded = without_refused(decoded, refusals)
         decoded = self._boundary.apply(tenant, decoded)
         leaves = tuple(leaves_of(records_of(signal, decoded.batch)))
-        position = self._journal.append(FrameDraft(tenant, signal, decoded.body, leaves))
-        self._metrics.stored(signal, len(leaves), len(decoded.body))
-        return Outcome(position, len(leaves), refusals.total, refusals.message)
+        return FrameDraft(tenant, signal, decoded.body, leaves), refusals.total, refusals.message
 
     def acknowledged(self, signal: Signal, transport: Transport, outcome: Outcome, seconds: float) -> None:
         """Count a request that is about to be acknowledged."""
@@ -106,19 +124,26 @@ class Intake:
         self._metrics.acknowledged(signal, seconds)
 
     def declined(self, signal: Signal | None, transport: Transport, error: Exception) -> Answer:
-        """Count and log a request that gets an error, and return how to tell it."""
+        """Count a request that gets an error, log it if its reason was not logged just now, and return how to tell it."""
         answer = answer_for(error)
         self._metrics.request_ended(signal, transport, "retry" if answer.retryable else "refused")
-        self._metrics.request_refused(answer.reason)
-        label = signal.label if signal else None
+        self._metrics.request_refused(signal, answer.reason)
+        unsaid = self._sparing.unsaid(answer.reason)
+        if unsaid is None:
+            return answer
+        said: dict[str, object] = {
+            "signal": signal.label if signal else None,
+            "transport": transport,
+            "reason": answer.reason,
+        }
+        if unsaid:
+            said["since_last_line"] = unsaid
         if answer.reason in UNFORESEEN:
-            _log.error("ingest_failed", signal=label, transport=transport, reason=answer.reason, exc_info=error)
+            _log.error("ingest_failed", **said, exc_info=error)
         elif answer.retryable:
-            _log.warning(
-                "ingest_unavailable", signal=label, transport=transport, reason=answer.reason, cause=str(error)
-            )
+            _log.warning("ingest_unavailable", **said, cause=str(error))
         else:
-            _log.info("ingest_refused", signal=label, transport=transport, reason=answer.reason, cause=str(error))
+            _log.info("ingest_refused", **said, cause=str(error))
         return answer
 
     def disconnected(self, signal: Signal, transport: Transport) -> None:
@@ -131,6 +156,28 @@ class Intake:
         except MalformedOtlp as error:
             if is_runtime_limit(error):
                 raise too_deep(self.limits.value_messages_max) from error
-            raise
+            raise MalformedOtlp(
+                f"{error}; nothing of it is stored. It was cut on the way, or is not protobuf of {signal.label}: "
+                "look at the sender's endpoint, protocol and timeout"
+            ) from error
         refuse_deep_values(decoded.batch, self.limits.value_messages_max)
         return decoded
+
+
+class _Sparing:
+    """Lets one line in `LOG_SECONDS` through for each reason, and counts the others."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def unsaid(self, reason: str) -> int | None:
+        """How many lines of that reason were held back since the last one, if it is time for another; else None."""
+        now = time.monotonic()
+        with self._lock:
+            at, count = self._said.get(reason, (float("-inf"), 0))
+            if now - at < LOG_SECONDS:
+                self._said[reason] = (at, count + 1)
+                return None
+            self._said[reason] = (now, 0)
+            return count

@@ -1,9 +1,16 @@
-"""Every bound of the receivers, in one place, each with what breaks past it."""
+"""Every bound of the receivers, in one place, each with what breaks past it.
+
+What they add up to with the defaults, in MB of the process: 200 for code and libraries, 64 of recent frames that the
+journal keeps for the projector, 300 for a batch being projected and the traces it remembers, up to 512 for the view's
+engine, 128 of bodies, 128 for the 32 of them that are being decoded. The engine takes its share only for heavy reads, so
+what is seen is well below the sum: bench/BENCHMARKS.md.
+"""
 
 from dataclasses import dataclass
 from typing import Final
 
-MIB: Final = 1024 * 1024
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +30,53 @@ class Limits:
     maps. The official runtime stops at 100, counted from the request, of which up to 8 enclose the value: what passes
     here can be read by every later reader of the record."""
 
-    requests_in_flight_max: int = 64
-    """Requests being read, decoded or waiting for the journal, both doors together. Each holds a thread while it waits
-    for its fsync, and those that wait together share one; past this senders would only queue inside us."""
+    http_requests_max: int = 1024
+    """HTTP requests being read, waiting for a thread, decoded or waiting for the journal. Beside its body one costs some
+    20 KB. It is many times `http_threads`, so that senders who dawdle over their bodies, which need no thread, do not
+    take the places of those who are done; at the pace of small requests a queue of this length is half a second."""
 
-    bytes_in_flight_max: int = 256 * MIB
-    """Body bytes held by the requests in flight. Decoding makes it three to five times as much in memory."""
+    http_threads: int = 32
+    """Threads that decode HTTP bodies and wait for the journal. Two would do for decoding, which holds the interpreter's
+    lock; those that wait for one fsync share it, and 32 at once fill a group commit."""
+
+    grpc_calls_max: int = 32
+    """gRPC calls being read, decoded or waiting for the journal. Each holds a thread from its first byte on, because gRPC's
+    Python server has no other way to wait for a body, and its body twice while gRPC hands it over: 64 senders of 4 MB took
+    260 MB more with 64."""
+
+    bytes_in_flight_max: int = 128 * MIB
+    """Body bytes held by the requests in flight, both doors together: a second of work at 100 MB/s, so that a longer
+    queue would only make senders time out."""
+
+    grpc_body_bytes_expected: int = 256 * KIB
+    """Counted at least for a gRPC call before its body is read, because gRPC does not tell the size before the body is
+    whole. Calls are expected to be as large as the largest of late; one that is larger still is counted when it is there,
+    and refused then if it is too much."""
+
+    decoding_bytes_max: int = 32 * MIB
+    """Bodies being decoded at the same time: it makes three to five times as much of them, and gives that back before
+    it waits for the journal. More at once would not be faster, because decoding holds the interpreter's lock."""
+
+    decoding_small_bytes: int = 256 * KIB
+    """A body of up to this size is decoded beside that bound, so that it never waits behind one of tens of MB. As many
+    as there are threads take 100 MB."""
+
+    body_idle_seconds_max: float = 10.0
+    """How long a sender may let its body rest over HTTP. One that stalls holds bytes that others could use."""
 
     body_read_seconds_max: float = 60.0
-    """How long a sender may take to send one body over HTTP. A sender that stalls holds a place others could use."""
+    """How long a sender may take to send one body over HTTP, however steadily: 64 MiB at 1 MiB/s."""
+
+    grpc_body_read_seconds_max: float = 15.0
+    """How long a sender may take to send one body over gRPC, which does not show that one is on its way. A stalled call
+    holds a thread."""
+
+    view_lag_bytes_max: int = 1024 * MIB
+    """Request bytes that are in the journal and not in the view yet; 0 is no bound. Projected in 10 to 20 s, so a reader
+    never sees yesterday's record as today's. It is also how long the engine may be down without a refusal: 17 minutes of
+    1 MB/s, in 20 to 100 MB of journal."""
+
+    disk_reserve_bytes: int = 512 * MIB
+    """Bytes that stay free on the data folder's file system; 0 is no reserve. Without room the view cannot be written
+    any more, not even to be brought up to date, and a full disk harms whoever else uses it. On a small file system it is
+    an eighth of it at most."""

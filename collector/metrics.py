@@ -1,6 +1,7 @@
 """What the receivers count, on a registry that is passed in.
 
-Labels have few values and all of them are known beforehand: a sender cannot make a new time series.
+Labels have few values and all of them are known beforehand, but for the tenant's: past a bound tenants are counted under
+`other`, so a sender cannot make time series without end.
 """
 
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from store.metrics import BoundedLabel
 from store.record import Signal
 
 Transport = Literal["http", "grpc"]
@@ -31,19 +33,19 @@ class IngestMetrics:
         self._records = Counter(
             "spanledger_ingest_records_total",
             "Spans, log records and metrics in the journal.",
-            ["signal"],
+            ["signal", "tenant"],
             registry=registry,
         )
         self._refused_records = Counter(
             "spanledger_ingest_refused_records_total",
             "Records refused while the rest of their request was stored.",
-            ["signal", "reason"],
+            ["signal", "tenant", "reason"],
             registry=registry,
         )
         self._bytes = Counter(
             "spanledger_ingest_bytes_total",
             "Bytes of OTLP protobuf in the journal, before the journal compresses them.",
-            ["signal"],
+            ["signal", "tenant"],
             registry=registry,
         )
         self._ack_seconds = Histogram(
@@ -58,26 +60,33 @@ class IngestMetrics:
             "Requests being read, decoded or waiting for the journal.",
             registry=registry,
         )
+        self._bytes_in_flight = Gauge(
+            "spanledger_ingest_bytes_in_flight", "Body bytes held by the requests in flight.", registry=registry
+        )
         self._refused_requests = Counter(
             "spanledger_ingest_refused_requests_total",
             "Requests that were answered with an error, by cause.",
-            ["reason"],
+            ["signal", "reason"],
             registry=registry,
         )
 
-    def watch_in_flight(self, requests: Callable[[], int]) -> None:
-        """Read the gauge from where the requests are counted."""
+        self._tenant = BoundedLabel()
+
+    def watch_in_flight(self, requests: Callable[[], int], size: Callable[[], int]) -> None:
+        """Read the gauges from where requests and their bytes are counted."""
         self._in_flight.set_function(requests)
+        self._bytes_in_flight.set_function(size)
 
-    def stored(self, signal: Signal, records: int, size: int) -> None:
+    def stored(self, signal: Signal, tenant: str, records: int, size: int) -> None:
         """Records and bytes that are durable now."""
-        self._records.labels(signal.label).inc(records)
-        self._bytes.labels(signal.label).inc(size)
+        labels = (signal.label, self._tenant(tenant))
+        self._records.labels(*labels).inc(records)
+        self._bytes.labels(*labels).inc(size)
 
-    def records_refused(self, signal: Signal, counts: dict[str, int]) -> None:
+    def records_refused(self, signal: Signal, tenant: str, counts: dict[str, int]) -> None:
         """Records of one request that were left out, by reason."""
         for reason, count in counts.items():
-            self._refused_records.labels(signal.label, reason).inc(count)
+            self._refused_records.labels(signal.label, self._tenant(tenant), reason).inc(count)
 
     def request_ended(self, signal: Signal | None, transport: Transport, ending: Ending) -> None:
         """One request is over, however it went."""
@@ -87,6 +96,6 @@ class IngestMetrics:
         """The time one acknowledgement took."""
         self._ack_seconds.labels(signal.label).observe(seconds)
 
-    def request_refused(self, reason: str) -> None:
+    def request_refused(self, signal: Signal | None, reason: str) -> None:
         """One request was answered with an error."""
-        self._refused_requests.labels(reason).inc()
+        self._refused_requests.labels(signal.label if signal else NO_SIGNAL, reason).inc()

@@ -26,6 +26,8 @@ REASONS: Final = {
     "log_trace_id": f"a trace id that is neither empty nor {TRACE_ID_BYTES} bytes",
     "log_span_id": f"a span id that is neither empty nor {SPAN_ID_BYTES} bytes",
 }
+# The refused are not sent again by exporters that follow the specification; whoever reads this can help the next ones.
+REMEDY: Final = "correct these ids where they are made; sending them again does not help"
 _NOUNS: Final = {Signal.TRACES: "spans", Signal.LOGS: "log records", Signal.METRICS: "metrics"}
 
 _compute: Final[Any] = pyarrow.compute  # its functions are made at import time, so no type checker sees them
@@ -46,11 +48,11 @@ class Refusals:
 
     @property
     def message(self) -> str:
-        """How many of what were refused and why; '' when none was."""
+        """How many of what were refused, why, and what to do; '' when none was."""
         if not self.counts:
             return ""
         causes = "; ".join(f"{count} with {REASONS[reason]}" for reason, count in self.counts.items())
-        return f"refused {self.total} of {len(self.mask)} {_NOUNS[self.signal]}: {causes}"
+        return f"refused {self.total} of {len(self.mask)} {_NOUNS[self.signal]}: {causes}; {REMEDY}"
 
 
 def refusals_of(records: Records) -> Refusals:

@@ -93,9 +93,9 @@ def ingest() -> list[Json]:
         ),
         graph(
             "Refused requests per minute, by reason",
-            "Whole requests refused. journal_full: free disk space. journal_failed: check the disk, then restart. "
-            "overloaded: slow the senders or raise the limits. The sender keeps all these and retries. Any other "
-            "reason is the sender's: its log line ingest_refused gives the cause.",
+            "Whole requests refused. journal_full, disk_reserve: free disk space. journal_failed: check the disk, then "
+            "restart. overloaded: slow the senders or raise the limits. view_behind: see the projection row. The sender "
+            "keeps all these and retries. Any other reason is the sender's: its log line ingest_refused gives the cause.",
             "short",
             [(per_minute("reason", "spanledger_ingest_refused_requests_total"), "{{reason}}")],
             stacked=True,
@@ -124,11 +124,29 @@ def ingest() -> list[Json]:
         ),
         graph(
             "Requests in flight",
-            "Requests received but not yet answered. A plateau is the admission bound: more load is refused with a "
-            "retry delay, nothing is lost. Slow the senders or give the server more processor time.",
+            "Requests received but not yet answered, and those of them that are on their way to the disk. A plateau is the "
+            "admission bound: more load is refused with a retry delay, nothing is lost. Nearly all on their way to the "
+            "disk: it is the disk that is slow. Otherwise slow the senders or give the server more processor time.",
             "short",
-            [(f"sum by (instance) ({selector('spanledger_ingest_requests_in_flight')})", "{{instance}}")],
-            width=12,
+            [
+                (f"sum by (instance) ({selector('spanledger_ingest_requests_in_flight')})", "in flight {{instance}}"),
+                (f"sum by (instance) ({selector('spanledger_journal_queue_depth')})", "to the disk {{instance}}"),
+            ],
+        ),
+        graph(
+            "Bytes in flight",
+            "Body bytes held by the requests in flight. A plateau is requests_in_flight_max_mb: more is refused with a "
+            "retry delay. Raise it only if the memory is there: a body takes several times its size while it is decoded.",
+            "bytes",
+            [(f"sum by (instance) ({selector('spanledger_ingest_bytes_in_flight')})", "{{instance}}")],
+        ),
+        graph(
+            "Accepted bytes per second, by tenant",
+            "Who sends how much. Past a hundred tenants the rest is one series, other. One that grows out of proportion: "
+            "ask its owner before the disk does.",
+            "Bps",
+            [(per_second("tenant", "spanledger_ingest_bytes_total"), "{{tenant}}")],
+            stacked=True,
         ),
         graph(
             "Journal fsync",
@@ -136,7 +154,6 @@ def ingest() -> list[Json]:
             "or failing; move the data folder to a disk of its own.",
             "s",
             quantiles("spanledger_journal_fsync_seconds", 0.5, 0.99),
-            width=12,
             thresholds=steps_of((0.1, RED)),
         ),
     ]
@@ -164,6 +181,13 @@ def projection() -> list[Json]:
             thresholds=steps_of((10, YELLOW), (60, RED)),
         ),
         graph(
+            "Projection lag in bytes",
+            "Request bytes that are in the journal and not in the view. At view_lag_max_mb requests are refused with "
+            "view_behind until it has caught up. Rising: ingest outruns the projector, or the engine is down; /readyz says.",
+            "bytes",
+            [(selector("spanledger_projection_lag_bytes"), "{{instance}}")],
+        ),
+        graph(
             "Quarantined frames",
             "Frames that could not be projected. They are safe in the journal and missing from queries; the log names "
             "each with its cause. `spanledger rebuild` tries them again.",
@@ -177,7 +201,6 @@ def projection() -> list[Json]:
             "Rising at once: a slow disk, or a heavy query beside it.",
             "s",
             quantiles("spanledger_projection_batch_seconds", 0.5, 0.99),
-            width=12,
             thresholds=steps_of((5, RED)),
         ),
         graph(
@@ -189,7 +212,13 @@ def projection() -> list[Json]:
                 (selector("spanledger_journal_bytes"), "journal {{instance}}"),
                 (selector("spanledger_view_bytes"), "view {{instance}}"),
             ],
-            width=12,
+        ),
+        graph(
+            "Disk free",
+            "Bytes left on the file system of the data folder. Below disk_reserve_mb requests are refused with disk_reserve, "
+            "so that the view can still be written. Free space or grow the volume before: nothing is deleted by itself.",
+            "bytes",
+            [(selector("spanledger_disk_free_bytes"), "{{instance}}")],
         ),
     ]
 

@@ -99,7 +99,9 @@ class NewStepsParameters(ReadParameters):
     """Steps in the order of the record."""
 
     after: Text | None = Field(None, description="A position: only steps recorded after it. Without: from the start.")
-    limit: int = Field(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Rows in this page at most.")
+    limit: int = Field(
+        LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Rows in this page at most, but for one request that holds more."
+    )
 
 
 class EventsParameters(PageParameters):

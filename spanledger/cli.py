@@ -33,7 +33,9 @@ from spanledger.reading import LocalRecord, ServedRecord, open_ledger, open_reco
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
 from spanledger.showing import Form, follow_steps, pipe, show_replay, show_runs
+from store.backup import back_up
 from store.errors import (
+    BackupFailed,
     BadQuery,
     DataFolderLocked,
     DataFolderUnusable,
@@ -46,6 +48,7 @@ from store.ledger import running_server
 from store.record import Position, Signal
 
 _HINTS: Final[dict[type[StoreError], str]] = {
+    BackupFailed: "name a folder that does not exist, on a disk with room for the journal",
     DataFolderLocked: "stop the process that holds it, or name another folder with --data",
     DataFolderUnusable: "name a folder that this user can write with --data, or change its owner or permissions",
     JournalVersionUnknown: "start the version that wrote it, or a newer one",
@@ -305,6 +308,27 @@ def _rebuild(data: _Data = None, config: _Config = None) -> None:
     print(f"frames {rebuilt.frames}, quarantined {rebuilt.quarantined}")
     for table, digest in rebuilt.digests.items():
         print(f"{table} {digest}")
+
+
+@app.command("backup")
+def _backup(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A folder that does not exist, or is empty.")],
+    *,
+    data: _Data = None,
+    config: _Config = None,
+) -> None:
+    """Copy the record to another folder, checked and synced; a server may be recording meanwhile."""
+    settings = _settings(data, config)
+    if not settings.data.is_dir():
+        raise FrontDoorError(f"there is no data folder {settings.data}", "name the folder of a server with --data")
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("copying", total=None)
+        done = back_up(
+            settings.data,
+            destination,
+            progress=lambda copied, total: progress.update(task, completed=copied, total=total),
+        )
+    print(f"position {done.position}, frames {done.frames}, segments {done.segments}, bytes {done.copied_bytes}")
 
 
 @app.command("version")

@@ -13,11 +13,12 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-from store.ledger import Ledger, running_server
 
+from query.new_steps import new_steps
 from spanledger.errors import FrontDoorError, UsageError
 from store.contract import Page, RunFilter
 from store.errors import BadQuery
+from store.ledger import Ledger, running_server
 from store.model.rows import ReplayEvent, RunRow, StepRow
 from store.record import DEFAULT_TENANT, Position
 
@@ -200,7 +201,7 @@ class LocalRecord:
         return self._ledger.reader.replay(DEFAULT_TENANT, run_id)
 
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
-        return self._ledger.reader.new_steps(DEFAULT_TENANT, after, limit=limit)
+        return new_steps(self._ledger.reader, DEFAULT_TENANT, after, limit=limit)
 
     def view_position(self) -> Position | None:
         return self._ledger.reader.status().position

@@ -9,18 +9,15 @@ allows; what it does not reach is in the journal and is projected at the next st
 """
 
 import asyncio
-import contextlib
+import gc
 import os
 import signal
-import socket
 import sys
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 import structlog
-import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -32,13 +29,21 @@ from collector.limits import MIB, Limits
 from collector.metrics import IngestMetrics
 from query.app import create_app
 from query.view import View
-from spanledger.doors import BACKLOG, Doors, address, address_of, open_doors
+from spanledger.doors import Doors, address, address_of, open_doors
 from spanledger.errors import FrontDoorError
+from spanledger.http_service import (
+    GRACE_SECONDS,
+    SHARE_OF_API,
+    SHARE_OF_OTLP_HTTP,
+    HttpService,
+    connections_of,
+    raise_descriptor_limit,
+)
+from spanledger.memory import settle_allocators
 from spanledger.settings import Settings
 from store.ledger import Ledger
 
-# Together below the 10 s in which an orchestrator expects an end: requests first, then the view.
-DOORS_GRACE_SECONDS: Final = 3
+# With `GRACE_SECONDS` below the 10 s in which an orchestrator expects an end: requests first, then the view.
 LEDGER_CLOSE_SECONDS: Final = 5.0
 
 _log: Final = structlog.stdlib.get_logger(__name__)
@@ -71,12 +76,16 @@ def limits_of(settings: Settings) -> Limits:
         body_bytes_max=settings.request_max_mb * MIB,
         compressed_bytes_max=settings.request_compressed_max_mb * MIB,
         bytes_in_flight_max=settings.requests_in_flight_max_mb * MIB,
+        view_lag_bytes_max=settings.view_lag_max_mb * MIB,
+        disk_reserve_bytes=settings.disk_reserve_mb * MIB,
     )
 
 
 def serve(settings: Settings) -> None:
     """Run the server until a signal ends it. Raises FrontDoorError, StoreError or CollectorError where it cannot."""
     doors = open_doors(settings)
+    settle_allocators()
+    _settle_garbage_collector()
     try:
         registry = _registry()
         ledger = Ledger.open(settings.data, registry=registry, view_memory_mb=settings.view_memory_mb)
@@ -86,36 +95,8 @@ def serve(settings: Settings) -> None:
             ledger.close(LEDGER_CLOSE_SECONDS)
     finally:
         doors.close()
+        gc.unfreeze()  # What was set aside is to be taken down in the ordinary way when the process ends.
     _log.info("stopped")
-
-
-class _Service(uvicorn.Server):
-    """uvicorn on a socket that is bound already; it tells when it listens, and leaves signals to the process."""
-
-    def __init__(self, app: Any) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                ws="none",
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                backlog=BACKLOG,
-                timeout_graceful_shutdown=DOORS_GRACE_SECONDS,
-            )
-        )
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
 
 class _Process:
@@ -125,7 +106,8 @@ class _Process:
         self._settings = settings
         self._doors = doors
         self._ledger = ledger
-        intake = Intake(ledger.journal, metrics=IngestMetrics(registry), limits=limits_of(settings))
+        self._descriptors = raise_descriptor_limit()
+        intake = Intake(ledger, metrics=IngestMetrics(registry), limits=limits_of(settings), space=ledger)
         self._grpc = OtlpGrpcServer(intake, host=doors.host, port=doors.grpc_port)
         self._otlp_http_app = OtlpHttpApp(intake)
         self._api_app = create_app(reader=ledger.reader, waiter=ledger.waiter, registry=registry)
@@ -137,7 +119,8 @@ class _Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number, stop)
-        otlp_http, api = _Service(self._otlp_http_app), _Service(self._api_app)
+        otlp_http = HttpService(self._otlp_http_app, connections_of(self._descriptors, SHARE_OF_OTLP_HTTP))
+        api = HttpService(self._api_app, connections_of(self._descriptors, SHARE_OF_API))
         services = (
             loop.create_task(otlp_http.serve([self._doors.otlp_http]), name="otlp_http"),
             loop.create_task(api.serve([self._doors.api]), name="api"),
@@ -151,7 +134,7 @@ class _Process:
             finally:
                 self._view.close()
                 otlp_http.should_exit = api.should_exit = True
-                await asyncio.to_thread(self._grpc.stop, DOORS_GRACE_SECONDS)
+                await asyncio.to_thread(self._grpc.stop, GRACE_SECONDS)
         finally:
             otlp_http.should_exit = api.should_exit = True
             await asyncio.gather(*services, return_exceptions=True)
@@ -203,6 +186,15 @@ def _say(line: bytes) -> None:
         _log.warning("ready_line_unread")
         # The interpreter flushes stdout once more at its end, and would fail there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _settle_garbage_collector() -> None:
+    """Recorded traces are many small objects that live for a while and form no cycles: looking at all of them every 700
+    allocations takes half of the projector's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1_000)
 
 
 def _registry() -> CollectorRegistry:

@@ -18,6 +18,7 @@ CONFIG_ENVIRONMENT: Final = "SPANLEDGER_CONFIG"
 CONFIG_BYTES_MAX: Final = 1024 * 1024  # A configuration is a page of text; more is the wrong file.
 MEMORY_MB_MIN: Final = 64  # Below this the view's engine fails on small batches already.
 MEMORY_MB_MAX: Final = 1024 * 1024
+DISK_MB_MAX: Final = 1024 * 1024  # More is a mistake in the unit.
 REQUEST_MB_MAX: Final = 1024  # gRPC counts message lengths in 32 bits, and a request is held in memory whole.
 
 Value = TypeVar("Value")
@@ -99,9 +100,22 @@ class Settings:
         "The largest compressed OTLP request taken, as it comes over the wire.",
     )
     requests_in_flight_max_mb: int = _setting(
-        256,
+        128,
         _integer(1, MEMORY_MB_MAX, "MiB", "MIB"),
         "OTLP requests held at once, all together; senders of more are asked to come again (429, RESOURCE_EXHAUSTED).",
+    )
+    view_lag_max_mb: int = _setting(
+        1024,
+        _integer(0, DISK_MB_MAX, "MiB", "MIB"),
+        "OTLP requests recorded and not in the view yet; senders of more are asked to come again (429, "
+        "RESOURCE_EXHAUSTED) until the view has caught up. It bounds how old an answer may be, and how long the view may "
+        "fail before a request does. 0 is no bound.",
+    )
+    disk_reserve_mb: int = _setting(
+        512,
+        _integer(0, DISK_MB_MAX, "MiB", "MIB"),
+        "Disk space kept free for the view: with less, senders are asked to come again (503, UNAVAILABLE). At most an "
+        "eighth of the disk is. 0 fills it.",
     )
     view_memory_mb: int = _setting(
         512, _integer(MEMORY_MB_MIN, MEMORY_MB_MAX, "MiB", "MIB"), "Memory that the view's engine may use."

@@ -53,6 +53,10 @@ class DataFolderUnusable(StoreError):
     """The data folder cannot be created, read or written."""
 
 
+class BackupFailed(StoreError):
+    """A backup was not made: its destination cannot be written, or there is no record to copy."""
+
+
 class ViewError(StoreError):
     """The engine that holds the view failed. The record is not affected."""
 

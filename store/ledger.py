@@ -1,6 +1,7 @@
 """The store as one thing: a data folder with its journal, its view, and the projector between them."""
 
 import errno
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry
 
+from store.backlog import Backlog, estimated_bytes
 from store.contract import Reader, Waiter
 from store.duckdb.digests import table_digests
 from store.duckdb.engine import MEMORY_MB, Engine
@@ -16,16 +18,20 @@ from store.duckdb.reader import DuckDbReader
 from store.duckdb.statements import sql
 from store.duckdb.writer import DuckDbWriter
 from store.errors import DataFolderUnusable, StoreError, ViewError
-from store.folder import JOURNAL, VIEW, FolderLock, running_server
+from store.folder import JOURNAL, UNFINISHED, VIEW, FolderLock, running_server
+from store.journal.continuity import check_continuous
 from store.journal.journal import Journal
+from store.journal.segments import list_segments
 from store.metrics import StoreGauges, StoreMetrics
 from store.model.dialect import NORMALISER_VERSION
 from store.projector import Projector
-from store.view import SCHEMA_VERSION
+from store.record import FrameDraft, Position
+from store.view import SCHEMA_VERSION, ViewBatch
 
 __all__ = ["Ledger", "Rebuilt", "rebuild", "running_server"]
 
 _CLOSE_SECONDS: Final = 8.0  # Of the 10 that a shutdown may take: the doors close first.
+_FRESH: Final = ".new"  # A rebuild in the making; one that was interrupted is worth nothing.
 _log = structlog.get_logger("ledger")
 
 
@@ -41,10 +47,13 @@ class Rebuilt:
 class Ledger:
     """One data folder, open in this process. `Ledger.open`, then `close`."""
 
-    def __init__(self, lock: FolderLock, journal: Journal, engine: Engine, projector: Projector) -> None:
+    def __init__(
+        self, lock: FolderLock, journal: Journal, engine: Engine, projector: Projector, backlog: Backlog
+    ) -> None:
         self._lock = lock
         self._engine = engine
         self._projector = projector
+        self._backlog = backlog
         self.journal = journal
         self.reader: Reader = DuckDbReader(engine)
         self.waiter: Waiter = projector
@@ -63,14 +72,14 @@ class Ledger:
             journal = _open_journal(data, metrics)
             try:
                 engine = _open_view(data / VIEW, journal, view_memory_mb)
-                projector = Projector(journal, DuckDbWriter(engine), on_batch=metrics.count)
-            except StoreError:
+                projector, backlog = _projector(journal, engine, metrics)
+            except BaseException:
                 journal.close()
                 raise
-        except StoreError:
+        except BaseException:
             lock.release()
             raise
-        ledger = cls(lock, journal, engine, projector)
+        ledger = cls(lock, journal, engine, projector, backlog)
         if registry is not None:
             registry.register(StoreGauges(ledger._gauges, ledger._runs))
         projector.start()
@@ -79,6 +88,27 @@ class Ledger:
     def publish(self, addresses: dict[str, str]) -> None:
         """Let the command line find this process by its data folder."""
         self._lock.publish(addresses)
+
+    def append(self, draft: FrameDraft) -> Position:
+        """`Journal.append`, counted: what is appended past it is missing from `lag_bytes`. Raises what that raises."""
+        with self._backlog.appending():
+            position = self.journal.append(draft)
+        self._backlog.appended(position.sequence, len(draft.body))
+        return position
+
+    def lag_bytes(self, bytes_max: int) -> int:
+        """Request bytes in the journal and not in the view, as they count against a bound of `bytes_max`."""
+        return self._backlog.charged_bytes(bytes_max)
+
+    def disk(self) -> tuple[int, int]:
+        """Free bytes and all bytes of the file system of the data folder, or of its journal where that has its own.
+
+        Raises OSError.
+        """
+        data = self._engine.path.parent
+        usages = [shutil.disk_usage(folder) for folder in (data, data / JOURNAL)]
+        fullest = min(usages, key=lambda usage: usage.free)
+        return fullest.free, fullest.total
 
     def digests(self) -> dict[str, str]:
         """The digest of every table of the view, as it is now."""
@@ -89,8 +119,12 @@ class Ledger:
         self.journal.close()
         if not self._projector.stop(timeout_seconds):
             _log.warning("view_behind_at_close", view=self._projector.sequence, journal=self.journal.durable_sequence)
-        self._engine.close()
-        self._lock.release()
+        if self._projector.running:
+            return  # In the middle of a batch: the engine cannot be closed under it, and the folder goes with the process.
+        try:
+            self._engine.close()
+        finally:
+            self._lock.release()
 
     def _gauges(self) -> dict[str, tuple[float, str]]:
         return {
@@ -100,6 +134,9 @@ class Ledger:
             "spanledger_quarantined_frames": (self.reader.status().quarantined_frames, "Frames that do not project"),
             "spanledger_journal_bytes": (self.journal.bytes_on_disk, "Bytes of the journal"),
             "spanledger_view_bytes": (self._engine.bytes_on_disk, "Bytes of the view"),
+            "spanledger_projection_lag_bytes": (self._backlog.total_bytes, "Request bytes not in the view yet"),
+            "spanledger_journal_queue_depth": (self._backlog.frames_appending, "Requests on their way to the disk"),
+            "spanledger_disk_free_bytes": (self.disk()[0], "Bytes free on the file system of the data folder"),
         }
 
     def _runs(self) -> dict[str, int]:
@@ -121,7 +158,7 @@ def rebuild(
     try:
         journal = _open_journal(data, StoreMetrics(CollectorRegistry()))
         try:
-            fresh = data / (VIEW + ".new")
+            fresh = data / (VIEW + _FRESH)
             _remove(fresh)
             engine = Engine(fresh, memory_mb=view_memory_mb)
             try:
@@ -141,16 +178,47 @@ def rebuild(
 
 
 def _open_journal(data: Path, metrics: StoreMetrics) -> Journal:
+    if (data / UNFINISHED).exists():
+        raise DataFolderUnusable(
+            f"the data folder {data} is a backup that was not finished ({UNFINISHED}): start on a whole one, or remove it"
+        )
     try:
+        # Before anything is mended: a folder with a hole in its record is left as it is.
+        check_continuous(list_segments(data / JOURNAL))
         return Journal(data / JOURNAL, on_fsync=metrics.fsync_seconds.observe)
     except OSError as error:
         hint = "free disk space" if error.errno == errno.ENOSPC else "check that this user may write there"
         raise DataFolderUnusable(f"the journal in {data} cannot be opened: {error.strerror}: {hint}") from error
 
 
+def _projector(journal: Journal, engine: Engine, metrics: StoreMetrics) -> tuple[Projector, Backlog]:
+    try:
+        status = DuckDbReader(engine).status()
+        backlog = _backlog(journal, status.position.sequence if status.position else 0)
+
+        def written(batch: ViewBatch, seconds: float) -> None:
+            backlog.projected(batch.sequence)
+            metrics.count(batch, seconds)
+
+        writer = DuckDbWriter(engine)
+        return Projector(journal, writer, quarantined_frames=status.quarantined_frames, on_batch=written), backlog
+    except StoreError:
+        engine.close()
+        raise
+
+
+def _backlog(journal: Journal, reached: int) -> Backlog:
+    durable = journal.durable_sequence
+    inherited_bytes = estimated_bytes(journal.frames_after(reached), durable - reached) if durable > reached else 0
+    return Backlog(reached=reached, durable=durable, inherited_bytes=inherited_bytes)
+
+
 def _open_view(path: Path, journal: Journal, memory_mb: int) -> Engine:
     """Open the view; one of another journal, schema or normaliser is made again from the record."""
-    if path.exists():
+    _remove(path.with_name(path.name + _FRESH))
+    if not path.exists():
+        _remove(path)  # A write-ahead log without its file is another view's.
+    else:
         reason = _outdated(path, journal, memory_mb)
         if reason is None:
             return Engine(path, memory_mb=memory_mb)
@@ -162,14 +230,14 @@ def _open_view(path: Path, journal: Journal, memory_mb: int) -> Engine:
 def _outdated(path: Path, journal: Journal, memory_mb: int) -> str | None:
     try:
         engine = Engine(path, memory_mb=memory_mb)
+        try:
+            rows = engine.rows(sql("select_meta"))
+        finally:
+            engine.close()
     except ViewError as error:
         return str(error)
-    try:
-        rows = engine.rows(sql("select_meta"))
-    finally:
-        engine.close()
     if not rows:
-        return None
+        return "it was never begun"
     found = rows[0]
     if (found["schema_version"], found["normaliser_version"]) != (SCHEMA_VERSION, NORMALISER_VERSION):
         return "it was made by another release"
@@ -181,6 +249,6 @@ def _outdated(path: Path, journal: Journal, memory_mb: int) -> str | None:
 
 
 def _remove(path: Path) -> None:
-    for name in (path, path.with_name(path.name + ".wal")):
-        if name.exists():
-            name.unlink()
+    # The log first: a view without it is an older one, but the log without its view would be taken for the next one's.
+    for name in (path.with_name(path.name + ".wal"), path):
+        name.unlink(missing_ok=True)

@@ -1,19 +1,24 @@
 """Frames to a batch for the view: normalise, drop what is known, join traces to runs, work the touched runs out anew.
 
-Everything here follows from the frames and what the view holds; there is no clock. What is remembered between batches only
-saves look-ups: after a failure `forget` empties it and the next batch reads the view again.
+Everything here follows from the frames and what the view holds. What is remembered between batches only saves look-ups:
+after a failure `forget` empties it and the next batch reads the view again.
+
+A run is worked out from all of its spans, so a run of a million spans must not be worked out for each of its batches. The
+clock decides nothing but that: a run that took long rests for ten times as long, its steps being in the view meanwhile.
+What is owed is written with the batch, and `settle` pays it.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from store.model.content import ContentSink
-from store.model.ids import segment_id
 from store.model.normalise import normalise_spans
 from store.model.normalise_logs import normalise_logs
 from store.model.normalise_metrics import normalise_metrics
-from store.model.runs import Joined, SegmentFacts, facts_of, join, whole_run
-from store.model.span import Event, Span, SpanBody
+from store.model.runs import SegmentFacts, WholeRun, facts_of, join, whole_run
+from store.model.span import Event, MetricPoint, Span, SpanBody
 from store.model.talk import Listener
 from store.model.trace import Trace
 from store.record import Frame, Signal
@@ -23,23 +28,36 @@ REMEMBERED_SPANS_MAX = 200_000
 """Spans kept with their traces between batches: about 200 MB. Older traces are read back from the view when touched."""
 
 
+REST_BEGINS_SECONDS = 0.05
+"""What a run may take to be worked out without being rested: nothing below some 5,000 spans does."""
+REST_FACTOR = 10
+"""Large runs get a tenth of the projector's time, whatever their size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the view has a trace: its conversation, and the run that it is a segment of."""
+
+    conversation_id: str | None
+    run_id: str
+
+
 class TraceMemory:
-    """The traces touched last, whole. What is not here is in the view or new."""
+    """The traces touched last, whole, and their places. What is not here is in the view or new."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._traces: OrderedDict[tuple[str, str], Trace] = OrderedDict()
-        self._stored: set[tuple[str, str]] = set()
-        self._spans = 0
+        self._places: dict[tuple[str, str], Place] = {}
 
     def recall(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Trace]:
         """Traces by (tenant, trace id): remembered, else from the view, else new and empty."""
         wanted = list(dict.fromkeys(keys))
         missing = [key for key in wanted if key not in self._traces]
-        for trace in self._writer.traces(missing) if missing else []:
-            self._traces[trace.tenant, trace.trace_id] = trace
-            if trace.spans:
-                self._stored.add((trace.tenant, trace.trace_id))
+        if missing:
+            self._traces |= {(trace.tenant, trace.trace_id): trace for trace in self._writer.traces(missing)}
+            for segment in self._writer.segments(missing):
+                self._place(segment.facts, segment.run_id)
         for key in missing:
             if key not in self._traces:
                 self._traces[key] = Trace(*key)
@@ -47,22 +65,27 @@ class TraceMemory:
             self._traces.move_to_end(key)
         return {key: self._traces[key] for key in wanted}
 
-    def is_stored(self, key: tuple[str, str]) -> bool:
-        """Whether the view holds a segment of that trace."""
-        return key in self._stored
+    def place(self, key: tuple[str, str]) -> Place | None:
+        """Where the view has a recalled trace; None where it has none."""
+        return self._places.get(key)
 
-    def written(self, keys: Iterable[tuple[str, str]]) -> None:
-        """The view now holds these traces. Forgets the oldest ones beyond the bound."""
-        self._stored.update(keys)
+    def written(self, runs: list[WholeRun]) -> None:
+        """The view now holds these runs. Forgets the oldest traces beyond the bound."""
+        for whole in runs:
+            for joined in whole.segments:
+                self._place(joined.facts, joined.run_id)
         held = sum(len(trace.spans) + len(trace.events) for trace in self._traces.values())
         while held > REMEMBERED_SPANS_MAX and len(self._traces) > 1:
             key, trace = self._traces.popitem(last=False)
-            self._stored.discard(key)
+            self._places.pop(key, None)
             held -= len(trace.spans) + len(trace.events)
+
+    def _place(self, facts: SegmentFacts, run_id: str) -> None:
+        self._places[facts.tenant, facts.trace_id] = Place(facts.conversation_id, run_id)
 
     def forget(self) -> None:
         self._traces.clear()
-        self._stored.clear()
+        self._places.clear()
 
 
 class Projection:
@@ -73,6 +96,8 @@ class Projection:
         self._memory = TraceMemory(writer)
         self._sink = ContentSink()
         self._listener = Listener(self._sink)
+        self._owed = set(writer.owed())
+        self._rested: dict[tuple[str, str], float] = {}
 
     def project(self, frames: list[Frame]) -> ViewBatch:
         """The batch of some frames in order. Raises what a frame that cannot be projected raises."""
@@ -87,25 +112,47 @@ class Projection:
         if by_signal[Signal.LOGS]:
             events = self._new_events(normalise_logs(by_signal[Signal.LOGS], self._sink, self._listener))
         if by_signal[Signal.METRICS]:
-            points = {point.point_id: point for point in normalise_metrics(by_signal[Signal.METRICS], self._sink)}
+            points: dict[str, MetricPoint] = {}
+            for point in normalise_metrics(by_signal[Signal.METRICS], self._sink):
+                points.setdefault(point.point_id, point)
             known = self._writer.known_points(list(points))
             batch.points = [point for point in points.values() if point.point_id not in known]
         batch.events = events
         touched = self._admit(batch, spans, events)
-        self._work_out(batch, touched)
+        resting = {key for key in touched if self._rests(key)}
+        self._owed |= resting
+        self._work_out(batch, {key: trace for key, trace in touched.items() if key not in resting})
+        batch.owed = frozenset(self._owed)
         batch.contents = self._sink.take()
         return batch
+
+    def settle(self, sequence: int, *, at_once: bool = False) -> ViewBatch | None:
+        """A batch that works out what is owed and has rested (`at_once`: all of it); None where nothing is."""
+        due = [key for key in sorted(self._owed) if at_once or not self._rests(key)]
+        if not due:
+            return None
+        batch = ViewBatch(sequence)
+        self._owed.difference_update(due)
+        self._work_out(batch, self._memory.recall(due))
+        batch.owed = frozenset(self._owed)
+        return batch
+
+    def _rests(self, key: tuple[str, str]) -> bool:
+        until = self._rested.get(key)
+        if until is not None and time.monotonic() >= until:
+            del self._rested[key]
+            until = None
+        return until is not None
 
     def written(self, batch: ViewBatch) -> None:
         """The batch is in the view."""
         self._sink.stored(batch.contents)
-        self._memory.written(
-            (joined.facts.tenant, joined.facts.trace_id) for whole in batch.runs for joined in whole.segments
-        )
+        self._memory.written(batch.runs)
 
     def forget(self) -> None:
         """Start from what the view holds: a batch was not written, so what is remembered may be ahead of it."""
         self._memory.forget()
+        self._owed = set(self._writer.owed())
         self._sink = ContentSink()
         self._listener = Listener(self._sink)
 
@@ -142,44 +189,53 @@ class Projection:
         alive = {key: trace for key, trace in touched.items() if trace.spans}
         if not alive:
             return
+        self._owed.difference_update(alive)
         fresh = {key: facts_of(trace) for key, trace in alive.items()}
-        groups, in_run = self._groups(fresh)
-        dirty: list[list[Joined]] = []
-        for segments in groups:
-            for run in join(segments):
-                keys = [(member.facts.tenant, member.facts.trace_id) for member in run]
-                moved = any(
-                    in_run.get(key, member.run_id) != member.run_id for key, member in zip(keys, run, strict=True)
-                )
-                if moved or any(key in alive for key in keys):
-                    dirty.append(run)
-        members = [(member.facts.tenant, member.facts.trace_id) for run in dirty for member in run]
-        traces = self._memory.recall(members)
+        places = {key: place for key in alive if (place := self._memory.place(key)) is not None}
+        groups, in_run = self._groups(fresh, places)
+        runs = [run for segments in groups for run in join(segments)]
+        # A run is worked out anew when a trace of it is new or changed, came to it, or left it.
+        changed = {place.run_id for place in places.values()}
+        for run in runs:
+            keys = [(member.facts.tenant, member.facts.trace_id) for member in run]
+            before = {in_run[key] for key in keys if key in in_run}
+            if before - {run[0].run_id} or any(key in alive for key in keys):
+                changed |= before | {run[0].run_id}
+        dirty = [run for run in runs if run[0].run_id in changed]
+        batch.gone_runs |= changed.intersection(in_run.values())
+        traces = self._memory.recall(
+            (member.facts.tenant, member.facts.trace_id) for run in dirty for member in run
+        )  # fmt: skip
         for run in dirty:
             tenant = run[0].facts.tenant
+            begun = time.monotonic()
             batch.runs.append(whole_run(run, {m.facts.trace_id: traces[tenant, m.facts.trace_id] for m in run}))
+            took = time.monotonic() - begun
             for member in run:
                 key = (tenant, member.facts.trace_id)
-                if self._memory.is_stored(key):
+                if took > REST_BEGINS_SECONDS:
+                    self._rested[key] = time.monotonic() + REST_FACTOR * took
+                if self._memory.place(key) is not None:
                     batch.gone_segments.add(member.facts.segment_id)
-                    batch.gone_runs |= {member.run_id, in_run.get(key, member.run_id)}
 
     def _groups(
-        self, fresh: dict[tuple[str, str], SegmentFacts]
+        self, fresh: dict[tuple[str, str], SegmentFacts], places: dict[tuple[str, str], Place]
     ) -> tuple[list[list[SegmentFacts]], dict[tuple[str, str], str]]:
-        """Segments that may belong together: by conversation, or alone. And the run each stored one is in now."""
-        conversations = {(facts.tenant, facts.conversation_id) for facts in fresh.values() if facts.conversation_id}
-        stored = self._writer.conversations([(tenant, name) for tenant, name in conversations if name])
-        in_run = {(segment.facts.tenant, segment.facts.trace_id): segment.run_id for segment in stored}
-        groups: dict[tuple[str, str], dict[str, SegmentFacts]] = {}
-        for segment in stored:
-            group = groups.setdefault((segment.facts.tenant, segment.facts.conversation_id or ""), {})
-            group[segment.facts.trace_id] = segment.facts
-        alone: list[list[SegmentFacts]] = []
-        for (tenant, trace_id), facts in fresh.items():
-            in_run.setdefault((tenant, trace_id), segment_id(tenant, trace_id))
+        """Segments that may belong together (a conversation, or one alone), and the run each stored one is in now.
+
+        The conversations that a trace has left are looked at, too.
+        """
+        names = {(tenant, facts.conversation_id) for (tenant, _), facts in fresh.items()}
+        names |= {(tenant, place.conversation_id) for (tenant, _), place in places.items()}
+        in_run = {key: place.run_id for key, place in places.items()}
+        groups: dict[tuple[str, str], list[SegmentFacts]] = {}
+        for segment in self._writer.conversations([(tenant, name) for tenant, name in names if name]):
+            key = (segment.facts.tenant, segment.facts.trace_id)
+            in_run[key] = segment.run_id
+            if key not in fresh:
+                groups.setdefault((segment.facts.tenant, segment.facts.conversation_id or ""), []).append(segment.facts)
+        alone = [[facts] for facts in fresh.values() if not facts.conversation_id]
+        for (tenant, _), facts in fresh.items():
             if facts.conversation_id:
-                groups.setdefault((tenant, facts.conversation_id), {})[trace_id] = facts
-            else:
-                alone.append([facts])
-        return [list(group.values()) for group in groups.values()] + alone, in_run
+                groups.setdefault((tenant, facts.conversation_id), []).append(facts)
+        return [*groups.values(), *alone], in_run

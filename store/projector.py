@@ -20,8 +20,9 @@ from store.view import Quarantined, ViewBatch, Writer
 
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # Decoded and normalised at once: some 200 MB of memory at most.
 BATCH_FRAMES_MAX: Final = 512
-_IDLE_WAIT_SECONDS: Final = 0.5
+_IDLE_WAIT_SECONDS: Final = 0.1  # A stop waits no longer than this for an idle projector.
 _RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
+_PANIC: Final = "PanicException"  # A panic in Rust is no Exception, and its class cannot be imported.
 
 _log = structlog.get_logger("projector")
 
@@ -34,10 +35,13 @@ class Projector:
         journal: Journal,
         writer: Writer,
         *,
+        quarantined_frames: int = 0,
         on_batch: Callable[[ViewBatch, float], None] = lambda _batch, _seconds: None,
     ) -> None:
+        """Begin the view if it is new. `quarantined_frames` is how many it holds. Raises ViewError."""
         self._journal = journal
         self._writer = writer
+        self._quarantined_frames = quarantined_frames
         self._on_batch = on_batch
         self._projection = Projection(writer)
         position = writer.position()
@@ -61,6 +65,11 @@ class Projector:
         return self._problem
 
     @property
+    def running(self) -> bool:
+        """Whether its thread is at work."""
+        return self._thread.is_alive()
+
+    @property
     def lag_seconds(self) -> float:
         """For how long the view has been behind the journal; 0 when it is not."""
         if self._reached >= self._journal.durable_sequence:
@@ -73,10 +82,12 @@ class Projector:
     def stop(self, timeout_seconds: float) -> bool:
         """Finish the batch at hand and what else is durable, as far as the time allows. True if the view is complete."""
         deadline = time.monotonic() + timeout_seconds
-        complete = self._wait(self._journal.durable_sequence, timeout_seconds * 0.8)
+        if self.running and self._problem is None:
+            self._wait(self._journal.durable_sequence, timeout_seconds * 0.8)
         self._stopping.set()
-        self._thread.join(max(deadline - time.monotonic(), 0.1))
-        return complete
+        if self.running:
+            self._thread.join(max(deadline - time.monotonic(), 0.1))
+        return self._reached >= self._journal.durable_sequence
 
     def wait_for(self, position: Position, timeout_seconds: float) -> bool:
         """See `store.contract.Waiter`."""
@@ -99,13 +110,36 @@ class Projector:
             "journal_position": str(self._journal.durable_position),
             "view_position": str(Position(self._journal.journal_id, self._reached)),
             "lag_ms": round(self.lag_seconds * 1000),
+            "quarantined_frames": self._quarantined_frames,
         }
 
     def catch_up(self, progress: Callable[[int, int], None] = lambda _done, _all: None) -> None:
-        """Project everything that is durable now, in the calling thread. `progress` hears (sequence, last sequence)."""
+        """Project everything that is durable now, in the calling thread. `progress` hears (sequence, last sequence).
+
+        Raises ViewError and JournalCorrupt: the caller is there to hear of them.
+        """
         while frames := self._next_frames():
-            self._project(frames)
+            self._project_once(frames)
             progress(self._reached, self._journal.durable_sequence)
+        self._settle(at_once=True)
+
+    def _settle(self, *, at_once: bool = False) -> None:
+        batch = self._projection.settle(self._reached, at_once=at_once)
+        if batch is not None:
+            begun = time.perf_counter()
+            self._writer.write(batch)
+            self._projection.written(batch)
+            self._on_batch(batch, time.perf_counter() - begun)
+
+    def _settle_or_say(self) -> None:
+        try:
+            self._settle()
+        except ViewError as error:
+            self._projection.forget()
+            self._problem = f"the view cannot be written: {error}"
+            _log.error("projection_failed", cause=str(error), sequence=self._reached, attempt=0)
+        else:
+            self._problem = None
 
     def _wait(self, sequence: int, timeout_seconds: float) -> bool:
         with self._moved:
@@ -113,14 +147,20 @@ class Projector:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            if not self._journal.wait_for_more(self._reached, _IDLE_WAIT_SECONDS):
-                self._caught_up_ns = time.time_ns()
-                continue
+            more = self._journal.wait_for_more(self._reached, _IDLE_WAIT_SECONDS)
             try:
-                self._project(self._next_frames())
+                if more:
+                    self._project(self._next_frames())
+                else:
+                    self._caught_up_ns = time.time_ns()
+                self._settle_or_say()
             except JournalError as error:
                 self._problem = f"the journal cannot be read: {error}"
                 _log.error("projection_stopped", cause=str(error))
+                return
+            except Exception as error:  # noqa: BLE001 - a projector that dies unheard looks like one that is ready
+                self._problem = f"the projector failed ({type(error).__name__}: {error}): restart Spanledger"
+                _log.error("projection_stopped", exc_info=error)
                 return
 
     def _next_frames(self) -> list[Frame]:
@@ -134,10 +174,8 @@ class Projector:
         return frames
 
     def _project(self, frames: list[Frame]) -> None:
-        if not frames:
-            return
         attempt = 0
-        while not self._stopping.is_set():
+        while frames and not self._stopping.is_set():
             try:
                 self._project_once(frames)
             except ViewError as error:
@@ -146,6 +184,7 @@ class Projector:
                 _log.error("projection_failed", cause=str(error), sequence=frames[0].sequence, attempt=attempt)
                 self._stopping.wait(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
                 attempt += 1
+                frames = [frame for frame in frames if frame.sequence > self._reached]
             else:
                 self._problem = None
                 return
@@ -154,23 +193,32 @@ class Projector:
         begun = time.perf_counter()
         try:
             batch = self._projection.project(frames)
+            self._writer.write(batch)
         except ViewError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a frame causes must not stop those behind it
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+                raise
+            # Whatever a frame causes must not stop those behind it.
             self._projection.forget()
             if len(frames) > 1:
                 for frame in frames:
                     self._project_once([frame])
                 return
-            frame = frames[0]
-            reason = f"{type(error).__name__}: {error}"
-            _log.error("frame_quarantined", sequence=frame.sequence, signal=frame.signal.label, cause=reason)
-            batch = ViewBatch(frame.sequence)
-            batch.quarantined.append(Quarantined(frame.sequence, frame.signal.label, frame.tenant, reason))
-        self._writer.write(batch)
+            batch = _quarantine(frames[0], error)
+            self._writer.write(batch)
         self._projection.written(batch)
-        self._on_batch(batch, time.perf_counter() - begun)
+        self._quarantined_frames += len(batch.quarantined)
         with self._moved:
             self._reached = frames[-1].sequence
             self._caught_up_ns = frames[-1].received_ns
             self._moved.notify_all()
+        self._on_batch(batch, time.perf_counter() - begun)
+
+
+def _quarantine(frame: Frame, error: BaseException) -> ViewBatch:
+    reason = f"{type(error).__name__}: {error}"
+    _log.error("frame_quarantined", sequence=frame.sequence, signal=frame.signal.label, cause=reason)
+    batch = ViewBatch(frame.sequence)
+    batch.quarantined.append(Quarantined(frame.sequence, frame.signal.label, frame.tenant, reason))
+    return batch

@@ -74,3 +74,5 @@ class Frame:
     records: int
     root: bytes = field(repr=False)
     body: bytes = field(repr=False)
+    leaves: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
+    """The records' digests where this process made them; a frame that was read back has none: work them out."""

@@ -47,6 +47,8 @@ class ViewBatch:
     gone_runs: set[str] = field(default_factory=set[str])
     gone_segments: set[str] = field(default_factory=set[str])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
+    owed: frozenset[tuple[str, str]] = frozenset()
+    """Traces, by (tenant, trace id), whose steps are in the view and whose run is still to be worked out anew."""
 
 
 class Writer(Protocol):
@@ -67,8 +69,16 @@ class Writer(Protocol):
         """
         ...
 
+    def segments(self, keys: Iterable[tuple[str, str]]) -> list[StoredSegment]:
+        """The stored segments of some traces, by (tenant, trace id)."""
+        ...
+
     def conversations(self, ids: Iterable[tuple[str, str]]) -> list[StoredSegment]:
         """Every stored segment of some conversations, by (tenant, conversation id)."""
+        ...
+
+    def owed(self) -> frozenset[tuple[str, str]]:
+        """What the last batch left owed."""
         ...
 
     def known_events(self, ids: list[str]) -> set[str]:

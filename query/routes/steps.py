@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from query.documents import NewStepList, StepDocument, answer
+from query.new_steps import new_steps
 from query.parameters import NewStepsParameters, ReadParameters
 from query.problems import responses
 from query.view import Tenant, ViewOf
@@ -16,7 +17,7 @@ router = APIRouter(prefix="/v1/steps", tags=["steps"])
 
 @router.get("", response_model=NewStepList, responses=responses(422, 503, 504))
 def list_new_steps(view: ViewOf, tenant: Tenant, asked: Annotated[NewStepsParameters, Query()]) -> Response:
-    """Steps recorded after a position, oldest first: what a poller asks for again and again."""
+    """Steps recorded after a position, oldest first, for pollers. The steps of one request come together."""
     reader = view.at(asked.min_position)
     after = None
     if asked.after is not None:
@@ -24,7 +25,7 @@ def list_new_steps(view: ViewOf, tenant: Tenant, asked: Annotated[NewStepsParame
             after = Position.parse(asked.after)
         except BadQuery as error:
             raise BadQuery("after", str(error)) from error
-    steps = reader.new_steps(tenant, after, limit=asked.limit)
+    steps = new_steps(reader, tenant, after, limit=asked.limit)
     return answer(NewStepList(steps=steps, next_position=steps[-1].position if steps else asked.after))
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -81,7 +80,8 @@ class Timeline:
         if self._last is None:
             return Text("This run has no events.", "dim")
         state = self._last.state
-        asked = self._seen.get("tool_requested", 0)
+        # Not every framework tells of a call when it is asked for; the run's own count knows better.
+        asked = max(self._seen.get("tool_requested", 0), self._last.data.get("tool_calls") or 0)
         facts = [
             duration(state.get("elapsed_ns")),
             plural(sum(self._seen.values()), "event"),
@@ -101,7 +101,7 @@ class Timeline:
             names = state.get(key)
             if names:
                 lines.append(Text(f"{said}: {printable(', '.join(map(str, names)))}", _APPROVAL))
-        return Padding(Group(*lines), (1, 0, 0, 0))
+        return Group(Text(), *lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +188,13 @@ class _Body:
 
     def result(self) -> Text:
         outcome = self._value("outcome")
-        if outcome == "error":  # What it said is told by the error event before this one.
+        if outcome == "error":  # What it said is told by the error event beside this one.
             text = Text(f"{self._tool()}  failed", _FAILED)
         elif outcome == "denied":
             text = Text(f"{self._tool()}  was not run", _FAILED)
         else:
             text = Text(self._tool(), "bold")
-            text.append(" " + self._value("result"), "not bold")
+            text.append(" " + self._value("result") if self.data.get("result") is not None else "", "not bold")
         if self.data.get("duration_ns") is not None:
             text.append(f"  after {duration(self.data['duration_ns'])}", "not bold dim")
         return text

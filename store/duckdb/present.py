@@ -21,7 +21,6 @@ from store.model.rows import (
 from store.model.runs import status_at
 from store.model.span import Event, Span
 from store.model.times import rfc3339
-from store.model.trace import Trace
 from store.record import Position
 
 _SEVERITIES = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
@@ -123,9 +122,9 @@ def inline_content(content: dict[str, list[str]], texts: dict[str, str]) -> dict
     return shown
 
 
-def present_step(span: Span, trace: Trace, *, run_id: str, seq: int, journal_id: str, content: dict[str, Any],
-                 events: list[Event]) -> StepRow:  # fmt: skip
-    """A span version as a step."""
+def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content: dict[str, Any],
+                 events: list[Event], mcp_servers: dict[str, str | None]) -> StepRow:  # fmt: skip
+    """A span version as a step. `mcp_servers`: see `Trace.mcp_servers`."""
     kind: Any = span.kind
     outcome: Any = span.outcome
     return StepRow(
@@ -154,7 +153,8 @@ def present_step(span: Span, trace: Trace, *, run_id: str, seq: int, journal_id:
         tool_name=span.tool_name,
         tool_call_id=span.tool_call_id,
         mcp_method=span.mcp_method,
-        mcp_server=_mcp_server(span, trace),
+        # On the server's side its resource says who it is, on the client's side the step below does.
+        mcp_server=span.service_name if span.kind == "mcp_server" else mcp_servers.get(span.span_id),
         mcp_protocol_version=span.mcp_protocol_version,
         mcp_session_id=span.mcp_session_id,
         jsonrpc_request_id=span.jsonrpc_request_id,
@@ -177,16 +177,6 @@ def present_step(span: Span, trace: Trace, *, run_id: str, seq: int, journal_id:
         received_at=rfc3339(span.received_ns) or "",
         content=content,
     )
-
-
-def _mcp_server(span: Span, trace: Trace) -> str | None:
-    """The server's own service name: on its side its resource says so, on the client's side the step below does."""
-    if span.kind == "mcp_server":
-        return span.service_name
-    if span.kind != "mcp_client":
-        return None
-    below = (one for one in trace.spans.values() if one.kind == "mcp_server" and span in trace.ancestors(one))
-    return next((one.service_name for one in below), None)
 
 
 def present_call(row: dict[str, Any], texts: dict[str, str]) -> ToolCallRow:
@@ -237,7 +227,7 @@ def present_decision(row: dict[str, Any], texts: dict[str, str]) -> DecisionRow:
 
 
 def present_event(row: dict[str, Any], texts: dict[str, str], *, journal_id: str, run_id: str | None) -> EventRow:
-    pieces = msgspec.json.decode(row["pieces"]) if row["pieces"] else {}
+    pieces = _pieces(row)
     body = join_pieces(pieces["body"], texts) if "body" in pieces else msgspec.json.decode(row["body"])
     return EventRow(
         event_id=row["event_id"],
@@ -288,16 +278,13 @@ def present_point(row: dict[str, Any], texts: dict[str, str], *, journal_id: str
 
 def pieces_in(row: dict[str, Any]) -> set[str]:
     """The content ids that a row refers to."""
-    found = {row["resource"], row["scope"]}
-    if row.get("pieces"):
-        found.update(piece for form in msgspec.json.decode(row["pieces"]).values() for piece in form[1])
-    return found
+    return {row["resource"], row["scope"]}.union(piece for form in _pieces(row).values() for piece in form[1])
 
 
 def attributes_of(row: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
     """A row's attributes, whole: what stayed inline and what was moved to content."""
     attributes: dict[str, Any] = msgspec.json.decode(row["attributes"])
-    for place, pieces in (msgspec.json.decode(row["pieces"]) if row["pieces"] else {}).items():
+    for place, pieces in _pieces(row).items():
         where, _, key = place.partition("/")
         if where == "attributes":
             attributes[key] = join_pieces(pieces, texts)
@@ -307,12 +294,22 @@ def attributes_of(row: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
 def span_events_of(row: dict[str, Any], texts: dict[str, str]) -> list[dict[str, Any]]:
     """A step's span events, whole."""
     events: list[dict[str, Any]] = msgspec.json.decode(row["events"]) if row["events"] else []
-    for place, pieces in (msgspec.json.decode(row["pieces"]) if row["pieces"] else {}).items():
+    for place, pieces in _pieces(row).items():
         where, _, rest = place.partition("/")
         if where == "events":
             index, _, key = rest.partition("/")
             events[int(index)]["attributes"][key] = join_pieces(pieces, texts)
     return events
+
+
+def _pieces(row: dict[str, Any]) -> dict[str, list[Any]]:
+    """What of a row is content, by place: form and ids (see `store.model.content.Pieces.as_json`)."""
+    found: dict[str, list[Any]] = msgspec.json.decode(row["pieces"]) if row.get("pieces") else {}
+    for pieces in found.values():
+        if isinstance(pieces[1], str):
+            held = row[pieces[1]]
+            pieces[1] = held if isinstance(held, list) else [held]
+    return found
 
 
 def resource_of(row: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:

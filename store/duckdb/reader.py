@@ -20,7 +20,6 @@ from store.duckdb.present import (
     present_point,
     present_run,
     present_step,
-    resource_of,
     span_events_of,
 )
 from store.duckdb.rows import event_of, span_of
@@ -105,10 +104,12 @@ class DuckDbReader:
                  if (span.trace_id, span.span_id) == ids]  # fmt: skip
         texts = self._texts(tenant, pieces_in(row))
         extra = msgspec.json.decode(row["extra"]) if row["extra"] else {}
+        resource = msgspec.json.decode(texts.get(row["resource"], '{"attributes":{}}'))
+        extra |= {f"resource_{name}": value for name, value in resource.items() if name != "attributes"}
         return StepDetail(
             step=self._present(tenant, run["run_id"], steps, inline=False)[0],
             attributes=attributes_of(row, texts),
-            resource=resource_of(row, texts),
+            resource=resource["attributes"],
             scope=msgspec.json.decode(texts.get(row["scope"], "{}")),
             events=span_events_of(row, texts),
             links=msgspec.json.decode(row["links"]) if row["links"] else [],
@@ -207,24 +208,26 @@ class DuckDbReader:
         journal_id = self._journal_id()
         return [
             present_step(
-                span, Trace(tenant, span.trace_id, {span.span_id: span}), run_id=runs.get(span.trace_id, ""), seq=0,
-                journal_id=journal_id, content=dict(content_of(span, [])), events=[],
+                span, run_id=runs.get(span.trace_id, ""), seq=0, journal_id=journal_id,
+                content=dict(content_of(span, [])), events=[], mcp_servers={},
             )
             for span in spans
         ]  # fmt: skip
 
     def _present(self, tenant: str, run_id: str, shown: list[tuple[int, Trace, Any]], *, inline: bool) -> list[StepRow]:
         journal_id = self._journal_id()
-        speaking = {trace.trace_id: events_by_step(trace) for _, trace, _ in shown}
+        traces = {trace.trace_id: trace for _, trace, _ in shown}
+        speaking = {trace_id: events_by_step(trace) for trace_id, trace in traces.items()}
+        servers = {trace_id: trace.mcp_servers() for trace_id, trace in traces.items()}
         contents = [content_of(span, speaking[trace.trace_id].get(span.span_id, [])) for _, trace, span in shown]
         texts: dict[str, str] = {}
         if inline:
             texts = self._texts(tenant, {piece for one in contents for ids in one.values() for piece in ids})
         return [
             present_step(
-                span, trace, run_id=run_id, seq=seq, journal_id=journal_id,
+                span, run_id=run_id, seq=seq, journal_id=journal_id,
                 content=inline_content(content, texts) if inline else dict(content),
-                events=speaking[trace.trace_id].get(span.span_id, []),
+                events=speaking[trace.trace_id].get(span.span_id, []), mcp_servers=servers[trace.trace_id],
             )
             for (seq, trace, span), content in zip(shown, contents, strict=True)
         ]  # fmt: skip

@@ -1,7 +1,8 @@
 """Between the model's dataclasses and the engine's tables. A table's columns are its dataclass's fields, by name."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -23,14 +24,14 @@ _answers = msgspec.json.Decoder(list[ToolAnswer])
 _AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "segments"})
 
 
-def columns(items: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
+def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[Any]]:
     """The fields of some dataclass instances as columns; lists of dataclasses as JSON, an empty one as NULL."""
-    result: dict[str, list[Any]] = {}
-    for name in names:
-        values = [getattr(item, name) for item in items]
-        if name in _AS_JSON:
-            values = [_encode(value).decode() if value else None for value in values]
-        result[name] = values
+    if not items:
+        return dict.fromkeys(names, ())
+    transposed = zip(*map(attrgetter(*names), items), strict=True)
+    result: dict[str, Sequence[Any]] = dict(zip(names, transposed, strict=True))
+    for name in _AS_JSON.intersection(names):
+        result[name] = [_encode(value).decode() if value else None for value in result[name]]
     return result
 
 
@@ -131,9 +132,14 @@ def decision_row(run: Run, decision: Decision, position: int) -> dict[str, Any]:
     }
 
 
-def table(values: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
+def table(values: dict[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
     """Columns as an Arrow table of a table's own types, whatever order they come in."""
     return pa.table(
-        [pa.array(values[name], type=schema.field(name).type) for name in values],
+        [_array(column, schema.field(name).type) for name, column in values.items()],
         schema=pa.schema([schema.field(name) for name in values]),
     )
+
+
+def _array(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    # Most columns of most batches are empty: looking is much cheaper than converting.
+    return pa.nulls(len(column), kind) if column.count(None) == len(column) else pa.array(column, type=kind)

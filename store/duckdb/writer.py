@@ -1,6 +1,6 @@
 """Writes view batches: rows are appended from Arrow, runs are replaced whole, and the position goes with them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import duckdb
@@ -36,6 +36,7 @@ class DuckDbWriter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._schemas: dict[str, pa.Schema] = {}
+        self._owed: frozenset[tuple[str, str]] = frozenset()
 
     def position(self) -> Position | None:
         rows = self._engine.rows(sql("select_meta"))
@@ -71,6 +72,15 @@ class DuckDbWriter:
                 found.setdefault(key, Trace(*key)).events[row["event_id"]] = event_of(row)
         return list(found.values())
 
+    def segments(self, keys: Iterable[tuple[str, str]]) -> list[StoredSegment]:
+        wanted = set(keys)
+        rows = self._engine.rows(sql("select_segments"), {"trace_ids": sorted({trace_id for _, trace_id in wanted})})
+        return [
+            StoredSegment(facts_of_row(row), row["run_id"])
+            for row in rows
+            if (row["tenant"], row["trace_id"]) in wanted
+        ]
+
     def conversations(self, ids: Iterable[tuple[str, str]]) -> list[StoredSegment]:
         wanted = set(ids)
         if not wanted:
@@ -83,6 +93,10 @@ class DuckDbWriter:
             for row in rows
             if (row["tenant"], row["conversation_id"]) in wanted
         ]
+
+    def owed(self) -> frozenset[tuple[str, str]]:
+        self._owed = frozenset((row["tenant"], row["trace_id"]) for row in self._engine.rows(sql("select_owed")))
+        return self._owed
 
     def known_events(self, ids: list[str]) -> set[str]:
         return (
@@ -103,15 +117,18 @@ class DuckDbWriter:
                     cursor.execute(sql(name), run_ids)
             if batch.gone_segments:
                 cursor.execute(sql("delete_segments"), {"segment_ids": sorted(batch.gone_segments)})
+            if batch.owed != self._owed:
+                cursor.execute(sql("delete_owed"))
             for name, rows in tables.items():
                 _insert(cursor, name, rows)
             cursor.execute(sql("update_position"), {"sequence": batch.sequence})
+        self._owed = batch.owed
 
     def _tables(self, batch: ViewBatch) -> dict[str, pa.Table]:
         """The batch as Arrow tables, by table name; empty ones left out. Made before the transaction begins."""
         spans, bodies = [span for span, _ in batch.steps], [body for _, body in batch.steps]
         runs = [whole.run for whole in batch.runs]
-        values: dict[str, dict[str, list[Any]]] = {
+        values: dict[str, dict[str, Sequence[Any]]] = {
             "step_versions": columns(spans, SPAN_FIELDS) | columns(bodies, BODY_FIELDS),
             "superseded": columns([span for span, _ in batch.superseded], ("tenant", "trace_id", "span_id", "revision"))
             | {"sequence": [sequence for _, sequence in batch.superseded]},
@@ -119,6 +136,9 @@ class DuckDbWriter:
             _POINT_TABLE: columns(batch.points, self._schema(_POINT_TABLE).names),
             "contents": columns(batch.contents, ("tenant", "content_id", "media_type", "text")),
             "runs": columns(runs, RUN_FIELDS),
+            "owed": _transposed([{"tenant": tenant, "trace_id": trace_id} for tenant, trace_id in sorted(batch.owed)])
+            if batch.owed != self._owed
+            else {},
             "quarantine": columns(batch.quarantined, ("sequence", "signal", "tenant", "error")),
             "segments": _transposed([segment_row(segment) for whole in batch.runs for segment in whole.segments]),
             "tool_calls": _transposed(
@@ -149,5 +169,5 @@ def _insert(cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Non
         cursor.unregister("incoming")
 
 
-def _transposed(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+def _transposed(rows: list[dict[str, Any]]) -> dict[str, Sequence[Any]]:
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}

@@ -5,8 +5,13 @@ zeros is the end. Every frame ends in a CRC-32 over all of it, so a torn write i
 `journal_id:sequence`, never by a byte offset: segments may be rewritten.
 
 Layout, little-endian. Header (64 bytes): magic 8s, version u16, journal id 16s, first sequence u64, created ns i64,
-zeros, CRC u32. Frame: magic 4s, version u8, type u8, signal u8, codec u8, tenant bytes u16, reserved u16, records u32,
+zeros, CRC u32. Frame: magic 4s, version u8, type u8, signal u8, codec u8, tenant bytes u16, flags u16, records u32,
 raw bytes u32, stored bytes u32, sequence u64, received ns i64, root 32s; tenant; body as stored; CRC u32.
+
+Flag 1 says that the frame begins a commit: when it was written, everything before it was durable. So a broken frame with such
+a frame behind it was damaged after the fact, and one without was torn by a crash before anybody was told of it.
+
+A frame layout that this reader would misread raises the segment version too: the header is read before any frame.
 """
 
 import struct
@@ -22,16 +27,19 @@ from store.record import Frame, FrameType, Signal
 SEGMENT_VERSION: Final = 1
 FRAME_VERSION: Final = 1
 HEADER_BYTES: Final = 64
+FRAME_MAGIC: Final = b"SPLF"
 TENANT_BYTES_MAX: Final = 255
 ZSTD_LEVEL: Final = 3  # Agent traffic repeats itself: higher levels gain a few percent and cost half the speed.
 
 _SEGMENT_MAGIC: Final = b"SPANLDGR"
-_FRAME_MAGIC: Final = b"SPLF"
 _NO_FRAME: Final = b"\x00\x00\x00\x00"
 _HEADER: Final = struct.Struct("<8sH16sQq")
 _FRAME: Final = struct.Struct("<4sBBBBHHIIIQq32s")
 _CRC: Final = struct.Struct("<I")
 _CODEC_ZSTD: Final = 1
+_BEGINS_COMMIT: Final = 1
+_KINDS: Final = frozenset(FrameType)
+_SIGNALS: Final = frozenset(Signal)
 FRAME_OVERHEAD_BYTES: Final = _FRAME.size + _CRC.size
 
 
@@ -50,6 +58,16 @@ class StoredBody:
 
     raw_bytes: int
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlace:
+    """Where a frame stands in a segment, by its own lengths; nothing is checked yet. Offsets in bytes."""
+
+    offset: int
+    end: int
+    sequence: int
+    begins_commit: bool
 
 
 def pack_header(header: SegmentHeader) -> bytes:
@@ -87,18 +105,18 @@ def frame_bytes(tenant: str, stored: StoredBody) -> int:
     return FRAME_OVERHEAD_BYTES + len(tenant.encode()) + len(stored.data)
 
 
-def pack_frame(frame: Frame, stored: StoredBody) -> bytes:
+def pack_frame(frame: Frame, stored: StoredBody, *, begins_commit: bool) -> bytes:
     """One frame as bytes; `frame.body` itself is not looked at, `stored` is."""
     tenant = frame.tenant.encode()
     packed = (
         _FRAME.pack(
-            _FRAME_MAGIC,
+            FRAME_MAGIC,
             FRAME_VERSION,
             frame.type,
             frame.signal,
             _CODEC_ZSTD,
             len(tenant),
-            0,
+            _BEGINS_COMMIT if begins_commit else 0,
             frame.records,
             stored.raw_bytes,
             len(stored.data),
@@ -112,10 +130,10 @@ def pack_frame(frame: Frame, stored: StoredBody) -> bytes:
     return packed + _CRC.pack(zlib.crc32(packed))
 
 
-def unpack_frame(data: memoryview, offset: int, source: str) -> tuple[Frame, int] | None:
-    """The frame at `offset` and the offset behind it; None at the end of what was written.
+def locate_frame(data: memoryview, offset: int, source: str) -> FramePlace | None:
+    """The frame that begins at `offset`; None at the end of what was written.
 
-    Raises JournalCorrupt where bytes are there but are not a whole frame: torn, or damaged.
+    Raises JournalCorrupt where bytes are there but no frame begins, or it does not end inside `data`.
     """
     if offset + _FRAME.size > len(data):
         if any(data[offset:]):
@@ -124,33 +142,38 @@ def unpack_frame(data: memoryview, offset: int, source: str) -> tuple[Frame, int
     magic = bytes(data[offset : offset + 4])
     if magic == _NO_FRAME:
         return None
-    if magic != _FRAME_MAGIC:
+    if magic != FRAME_MAGIC:
         raise JournalCorrupt(f"{source} has no frame at byte {offset}")
-    (
-        _,
-        version,
-        kind,
-        signal,
-        codec,
-        tenant_bytes,
-        _,
-        records,
-        raw_bytes,
-        stored_bytes,
-        sequence,
-        received_ns,
-        root,
-    ) = _FRAME.unpack_from(data, offset)
-    body_at = offset + _FRAME.size + tenant_bytes
-    crc_at = body_at + stored_bytes
-    if crc_at + _CRC.size > len(data):
+    place = stated_place(data, offset)
+    if place is None:
         raise JournalCorrupt(f"{source} ends in the middle of the frame at byte {offset}")
+    return place
+
+
+def stated_place(data: memoryview, offset: int) -> FramePlace | None:
+    """What the bytes at `offset` say if they are a frame's; None where that frame would not fit into `data`."""
+    if offset + FRAME_OVERHEAD_BYTES > len(data):
+        return None
+    _, _, _, _, _, tenant_bytes, flags, _, _, stored_bytes, sequence, _, _ = _FRAME.unpack_from(data, offset)
+    end = offset + FRAME_OVERHEAD_BYTES + tenant_bytes + stored_bytes
+    return FramePlace(offset, end, sequence, bool(flags & _BEGINS_COMMIT)) if end <= len(data) else None
+
+
+def unpack_frame(data: memoryview, place: FramePlace, source: str) -> Frame:
+    """The frame at a place. Raises JournalCorrupt for a wrong checksum, JournalVersionUnknown for what is newer."""
+    crc_at = place.end - _CRC.size
     (crc,) = _CRC.unpack_from(data, crc_at)
-    if crc != zlib.crc32(data[offset:crc_at]):
-        raise JournalCorrupt(f"{source} has a frame with a wrong checksum at byte {offset}")
-    if version > FRAME_VERSION or codec != _CODEC_ZSTD:
-        raise JournalVersionUnknown(f"{source} has a frame of version {version}, codec {codec} at byte {offset}")
+    if crc != zlib.crc32(data[place.offset : crc_at]):
+        raise JournalCorrupt(f"{source} has a frame with a wrong checksum at byte {place.offset}")
+    _, version, kind, signal, codec, tenant_bytes, _, records, raw_bytes, _, sequence, received_ns, root = (
+        _FRAME.unpack_from(data, place.offset)
+    )
+    if version > FRAME_VERSION or codec != _CODEC_ZSTD or kind not in _KINDS or signal not in _SIGNALS:
+        raise JournalVersionUnknown(
+            f"{source} has a frame of version {version}, type {kind}, signal {signal}, codec {codec} at byte "
+            f"{place.offset}, which this Spanledger does not know: open the data folder with the release that wrote it"
+        )
+    body_at = place.offset + _FRAME.size + tenant_bytes
+    tenant = bytes(data[place.offset + _FRAME.size : body_at]).decode()
     body = zstandard.ZstdDecompressor().decompress(data[body_at:crc_at], max_output_size=max(raw_bytes, 1))
-    tenant = bytes(data[offset + _FRAME.size : body_at]).decode()
-    frame = Frame(sequence, FrameType(kind), tenant, Signal(signal), received_ns, records, root, body)
-    return frame, crc_at + _CRC.size
+    return Frame(sequence, FrameType(kind), tenant, Signal(signal), received_ns, records, root, body)

@@ -20,9 +20,9 @@ from typing import Final
 
 import structlog
 
-from store.errors import JournalClosed, JournalError, JournalFailed, JournalFull
-from store.journal.format import StoredBody, store_body
-from store.journal.segments import frames_in
+from store.errors import JournalClosed, JournalCorrupt, JournalError, JournalFailed, JournalFull
+from store.journal.format import HEADER_BYTES, TENANT_BYTES_MAX, StoredBody, store_body
+from store.journal.segments import Segment, frames_in
 from store.journal.writer import SegmentWriter
 from store.otlp.leaves import root_of
 from store.record import Frame, FrameDraft, Position
@@ -61,6 +61,8 @@ class Journal:
         self._on_fsync = on_fsync
         self._failure: JournalError | None = None
         self._closed = False
+        self._gate = threading.Lock()
+        self._mark: tuple[Segment, int, int] | None = None
         self._tail: deque[Frame] = deque()
         self._tail_bytes = 0
         self._files = SegmentWriter(folder, segment_bytes=segment_bytes, now_ns=clock_ns())
@@ -93,20 +95,24 @@ class Journal:
     def append(self, draft: FrameDraft) -> Position:
         """Make one request durable and return its position. Blocks until it is on disk.
 
-        Raises JournalFull (nothing written, try again), JournalFailed (nothing more will be accepted), JournalClosed.
+        Raises JournalFull (nothing written, try again), JournalFailed (nothing more will be accepted), JournalClosed,
+        and ValueError for a tenant that no frame can hold.
         """
-        if self._failure is not None:
-            raise self._failure
-        if self._closed:
-            raise JournalClosed("the journal is shutting down: send again")
+        if len(draft.tenant.encode()) > TENANT_BYTES_MAX:
+            raise ValueError(f"a tenant's name has at most {TENANT_BYTES_MAX} bytes: {draft.tenant[:40]}...")
+        self._refuse_if_over()
         pending = _Pending(draft, store_body(draft.body), root_of(draft.leaves), Future())
-        self._queue.put(pending)
+        # Under the gate nothing is queued behind the mark that ends the writer: it would wait for ever.
+        with self._gate:
+            self._refuse_if_over()
+            self._queue.put(pending)
         return pending.done.result()
 
     def wait_for_more(self, sequence: int, timeout_seconds: float) -> bool:
-        """Whether something behind `sequence` is durable, waiting for it as long as told."""
+        """Whether something behind `sequence` is durable, waiting for it as long as told, or until the journal closes."""
         with self._committed:
-            return self._committed.wait_for(lambda: self._durable > sequence, timeout_seconds)
+            self._committed.wait_for(lambda: self._durable > sequence or self._closed, timeout_seconds)
+            return self._durable > sequence
 
     def frames_after(self, sequence: int) -> Iterator[Frame]:
         """Durable frames behind `sequence`, in order, up to what was durable when the iteration began.
@@ -122,13 +128,24 @@ class Journal:
             return
         for index, segment in enumerate(segments):
             last = segments[index + 1].header.first_sequence - 1 if index + 1 < len(segments) else durable
-            if last <= sequence:
-                continue
-            for frame, _ in frames_in(segment):
-                if frame.sequence > durable:
-                    return
-                if frame.sequence > sequence:
-                    yield frame
+            if last > sequence and last >= segment.header.first_sequence:
+                yield from self._read(segment, sequence, min(last, durable))
+
+    def _read(self, segment: Segment, after: int, last: int) -> Iterator[Frame]:
+        """The frames of a segment behind `after` up to `last`, all of which are durable."""
+        expected = max(after + 1, segment.header.first_sequence)
+        mark = self._mark
+        # Where the last reader stood, so that following the journal does not begin each segment anew.
+        offset = mark[2] if mark and mark[0] == segment and mark[1] < expected else HEADER_BYTES
+        for frame, behind in frames_in(segment, after=after, offset=offset):
+            if frame.sequence != expected:
+                break
+            self._mark = (segment, frame.sequence, behind)
+            yield frame
+            if expected == last:
+                return
+            expected += 1
+        raise JournalCorrupt(f"{segment.path.name} does not hold frame {expected}, though it is of the record")
 
     def frame(self, sequence: int) -> Frame | None:
         """One durable frame, or None where the journal does not hold it."""
@@ -136,23 +153,31 @@ class Journal:
 
     def close(self) -> None:
         """Finish what is queued, then stop. Safe to call twice."""
-        if self._closed:
-            return
-        self._closed = True
-        self._queue.put(None)
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
         self._thread.join()
+        with self._committed:
+            self._committed.notify_all()
         self._files.close()
+
+    def _refuse_if_over(self) -> None:
+        if self._failure is not None:
+            # A new one each time: an exception that is raised again and again keeps every traceback, bodies and all.
+            raise JournalFailed(str(self._failure))
+        if self._closed:
+            raise JournalClosed("the journal is shutting down: send again")
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
             group, stopping = self._next_group()
-            if group:
+            if self._failure is not None:
+                self._fail(self._failure, group)
+            elif group:
                 self._commit(group)
-        while not self._queue.empty():
-            late = self._queue.get()
-            if late is not None:
-                late.done.set_exception(JournalClosed("the journal is shutting down: send again"))
 
     def _next_group(self) -> tuple[list[_Pending], bool]:
         """Wait for one append, then take what else is queued. The flag says that closing was asked for."""
@@ -174,8 +199,6 @@ class Journal:
         written: list[tuple[_Pending, Frame]] = []
         try:
             for pending in group:
-                if self._failure is not None:
-                    raise self._failure
                 if not self._files.fits(pending.draft.tenant, pending.stored):
                     self._sync(written)
                     try:
@@ -183,12 +206,12 @@ class Journal:
                     except JournalFull as full:
                         pending.done.set_exception(full)
                         continue
-                written.append((pending, self._write(pending)))
+                written.append((pending, self._write(pending, begins_commit=not written)))
             self._sync(written)
-        except (OSError, JournalError) as error:
+        except Exception as error:  # noqa: BLE001 - if this thread died, everybody who appends would wait for ever
             self._fail(error, group)
 
-    def _write(self, pending: _Pending) -> Frame:
+    def _write(self, pending: _Pending, *, begins_commit: bool) -> Frame:
         draft = pending.draft
         received_ns = max(self._files.last_received_ns, self._clock_ns())
         frame = Frame(
@@ -200,9 +223,9 @@ class Journal:
             records=len(draft.leaves),
             root=pending.root,
             body=draft.body,
+            leaves=draft.leaves,
         )
-        self._files.write(frame, pending.stored)
-        self._files.last_received_ns = received_ns
+        self._files.write(frame, pending.stored, begins_commit=begins_commit)
         return frame
 
     def _sync(self, written: list[tuple[_Pending, Frame]]) -> None:
@@ -224,7 +247,7 @@ class Journal:
             pending.done.set_result(Position(self.journal_id, frame.sequence))
         written.clear()
 
-    def _fail(self, error: OSError | JournalError, group: list[_Pending]) -> None:
+    def _fail(self, error: Exception, group: list[_Pending]) -> None:
         if self._failure is None:
             self._failure = JournalFailed(
                 f"the journal could not be written ({error}): what reached the disk is unknown, so nothing more is "
@@ -233,4 +256,4 @@ class Journal:
             _log.error("journal_failed", cause=repr(error))
         for pending in group:
             if not pending.done.done():
-                pending.done.set_exception(self._failure)
+                pending.done.set_exception(JournalFailed(str(self._failure)))

@@ -11,7 +11,18 @@ from typing import Final
 import structlog
 
 from store.errors import JournalCorrupt, JournalFull
-from store.journal.format import HEADER_BYTES, SegmentHeader, pack_header, unpack_frame, unpack_header
+from store.journal.format import (
+    FRAME_MAGIC,
+    FRAME_OVERHEAD_BYTES,
+    HEADER_BYTES,
+    FramePlace,
+    SegmentHeader,
+    locate_frame,
+    pack_header,
+    stated_place,
+    unpack_frame,
+    unpack_header,
+)
 from store.record import Frame
 
 SEGMENT_SUFFIX: Final = ".segment"
@@ -29,10 +40,17 @@ class Segment:
     header: SegmentHeader
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where the next frame goes (byte offset), and the sequence and receive time of the one before it."""
+
+    end: int
+    sequence: int
+    received_ns: int
+
+
 def list_segments(folder: Path) -> list[Segment]:
-    """Every segment in order. A `.new` file is one whose making a crash interrupted: it holds nothing and goes."""
-    for leftover in folder.glob(f"*{SEGMENT_SUFFIX}{_NEW_SUFFIX}"):
-        leftover.unlink()
+    """Every segment in order. Changes nothing, so any process may look. Raises JournalCorrupt, JournalVersionUnknown."""
     segments: list[Segment] = []
     for path in sorted(folder.glob(f"*{SEGMENT_SUFFIX}")):
         with path.open("rb") as file:
@@ -40,6 +58,12 @@ def list_segments(folder: Path) -> list[Segment]:
     if len({segment.header.journal_id for segment in segments}) > 1:
         raise JournalCorrupt(f"{folder} holds segments of more than one journal")
     return segments
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove segments whose making a crash interrupted: they hold nothing. Only for who holds the folder."""
+    for leftover in folder.glob(f"*{SEGMENT_SUFFIX}{_NEW_SUFFIX}"):
+        leftover.unlink()
 
 
 def create_segment(folder: Path, header: SegmentHeader, size_bytes: int) -> tuple[Segment, int]:
@@ -50,15 +74,17 @@ def create_segment(folder: Path, header: SegmentHeader, size_bytes: int) -> tupl
     """
     path = folder / f"{header.first_sequence:020d}{SEGMENT_SUFFIX}"
     new = path.with_name(path.name + _NEW_SUFFIX)
-    descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = -1
     try:
+        descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         os.posix_fallocate(descriptor, 0, size_bytes)
         os.pwrite(descriptor, pack_header(header), 0)
         os.fsync(descriptor)
         new.rename(path)
         sync_folder(folder)
     except OSError as error:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
         new.unlink(missing_ok=True)
         if error.errno in NO_ROOM:
             raise JournalFull(
@@ -78,36 +104,108 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def frames_in(segment: Segment, offset: int = HEADER_BYTES) -> Iterator[tuple[Frame, int]]:
-    """The frames of a segment from `offset` on, each with the offset behind it. Raises JournalCorrupt."""
+def frames_in(segment: Segment, *, after: int = 0, offset: int = HEADER_BYTES) -> Iterator[tuple[Frame, int]]:
+    """The frames of a segment behind the sequence `after`, each with the offset behind it. Raises JournalCorrupt.
+
+    `offset` is where a frame begins at or before the first one wanted. Frames up to `after` are stepped over unread. The
+    caller stops at the last durable frame: what stands behind it may be half written at this moment.
+    """
     with segment.path.open("rb") as file:
         if os.fstat(file.fileno()).st_size <= offset:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            while found := unpack_frame(view, offset, segment.path.name):
-                yield found
-                offset = found[1]
+            while place := locate_frame(view, offset, segment.path.name):
+                if place.sequence > after:
+                    yield unpack_frame(view, place, segment.path.name), place.end
+                offset = place.end
 
 
-def mend_tail(segment: Segment) -> tuple[int, int]:
-    """Find the end of the last segment and cut what a crash tore. Returns (end offset, last sequence).
+def mend_tail(segment: Segment) -> Tail:
+    """Find the end of the last segment and cut what a crash tore.
 
-    What is behind the last whole frame was never acknowledged: the fsync that an ack waits for had not returned.
+    Cut is only what no fsync had covered, so nobody was ever told of it. A frame that was damaged later stays as it is:
+    reading it raises, and those behind it are kept. Raises JournalCorrupt where the damage hides how far the record goes.
     """
-    end, last_sequence = HEADER_BYTES, segment.header.first_sequence - 1
+    with segment.path.open("r+b") as file:
+        data = file.read()
+        with memoryview(data) as view:
+            tail, cause = _walk(view, segment)
+            torn = data[tail.end :].rstrip(b"\x00")
+            if not torn:
+                return tail
+            later = later_commit(data, view, tail, segment)
+        if later is not None:
+            raise JournalCorrupt(
+                f"{segment.path.name} is damaged at byte {tail.end}, behind frame {tail.sequence}, and frame {later} behind "
+                "the damage was durable: nothing was changed. Put back a copy of this file, or move it away to go on "
+                "without its frames"
+            )
+        _cut(file.fileno(), tail.end, len(data))
+    _log.warning(
+        "journal_torn_tail_cut", segment=segment.path.name, bytes=len(torn), at_byte=tail.end, cause=cause,
+        last_sequence=tail.sequence,
+    )  # fmt: skip
+    return tail
+
+
+def _walk(view: memoryview, segment: Segment) -> tuple[Tail, str]:
+    """The end of what was durable, and what stands there."""
+    source = segment.path.name
+    tail = Tail(HEADER_BYTES, segment.header.first_sequence - 1, segment.header.created_ns)
+    offset, sequence = tail.end, tail.sequence
+    damage: JournalCorrupt | None = None
+    while True:
+        try:
+            place = locate_frame(view, offset, source)
+            if place is None:
+                break
+            frame = _next_frame(view, place, source, sequence)
+        except JournalCorrupt as error:
+            # Whether it is torn or damaged shows behind it, and its own lengths say where that is.
+            damage = damage or error
+            stated = stated_place(view, offset)
+            if stated is None:
+                break
+            offset, sequence = stated.end, sequence + 1
+            continue
+        offset, sequence = place.end, frame.sequence
+        if damage is not None and place.begins_commit:
+            _log.error("journal_frame_damaged", segment=source, behind_sequence=tail.sequence, cause=str(damage))
+            damage = None
+        if damage is None:
+            tail = Tail(place.end, frame.sequence, frame.received_ns)
+    return tail, str(damage or f"{source} has bytes but no frame at byte {tail.end}")
+
+
+def _next_frame(view: memoryview, place: FramePlace, source: str, sequence: int) -> Frame:
+    frame = unpack_frame(view, place, source)
+    if frame.sequence != sequence + 1:
+        raise JournalCorrupt(f"{source} has frame {frame.sequence} behind frame {sequence} at byte {place.offset}")
+    return frame
+
+
+def later_commit(data: bytes, view: memoryview, tail: Tail, segment: Segment) -> int | None:
+    """The sequence of a frame somewhere behind the tail that begins a commit: then what is before it was durable."""
+    offset = tail.end
+    while (offset := data.find(FRAME_MAGIC, offset + 1)) >= 0:
+        place = stated_place(view, offset)
+        most = tail.sequence + 1 + (offset - tail.end) // FRAME_OVERHEAD_BYTES
+        if place is None or not place.begins_commit or not tail.sequence + 1 < place.sequence <= most:
+            continue
+        try:
+            unpack_frame(view, place, segment.path.name)
+        except JournalCorrupt:
+            continue
+        return place.sequence
+    return None
+
+
+def _cut(descriptor: int, end: int, size_bytes: int) -> None:
+    os.ftruncate(descriptor, end)
     try:
-        for frame, behind in frames_in(segment):
-            end, last_sequence = behind, frame.sequence
-    except JournalCorrupt as error:
-        with segment.path.open("r+b") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(end)
-            torn = file.read().rstrip(b"\x00")
-            os.ftruncate(file.fileno(), end)
-            os.posix_fallocate(file.fileno(), 0, size)
-            os.fsync(file.fileno())
-        _log.warning(
-            "journal_torn_tail_cut", segment=segment.path.name, bytes=len(torn), at_byte=end, cause=str(error),
-            last_sequence=last_sequence,
-        )  # fmt: skip
-    return end, last_sequence
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        # The segment stays short: the next append asks for a new one, and says that there is no room for it.
+    os.fsync(descriptor)

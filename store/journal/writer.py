@@ -9,14 +9,15 @@ from pathlib import Path
 
 from store.errors import JournalFull
 from store.journal.format import HEADER_BYTES, SegmentHeader, StoredBody, frame_bytes, pack_frame
-from store.journal.segments import NO_ROOM, Segment, create_segment, frames_in, list_segments, mend_tail
+from store.journal.segments import NO_ROOM, Segment, create_segment, list_segments, mend_tail, remove_leftovers
 from store.record import Frame
 
 
 class SegmentWriter:
     """Appends frames to the last segment of a folder and rotates to new ones.
 
-    `segments` is replaced, never changed, so that readers may keep a reference. `sequence` is the last one written.
+    `segments` is replaced, never changed, so that readers may keep a reference. `sequence` is the last one written,
+    `last_received_ns` its time.
     """
 
     def __init__(self, folder: Path, *, segment_bytes: int, now_ns: int) -> None:
@@ -26,6 +27,7 @@ class SegmentWriter:
         self._folder = folder
         self._segment_bytes = segment_bytes
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove_leftovers(folder)
         self.segments: tuple[Segment, ...] = tuple(list_segments(folder))
         self.last_received_ns = 0
         if not self.segments:
@@ -35,10 +37,8 @@ class SegmentWriter:
             return
         last = self.segments[-1]
         self.journal_id = last.header.journal_id
-        self._offset, self.sequence = mend_tail(last)
-        self.last_received_ns = max(
-            (frame.received_ns for frame, _ in frames_in(last)), default=last.header.created_ns
-        )  # fmt: skip
+        tail = mend_tail(last)
+        self._offset, self.sequence, self.last_received_ns = tail.end, tail.sequence, tail.received_ns
         self._descriptor = os.open(last.path, os.O_RDWR | os.O_CLOEXEC)
         self._allocated = os.fstat(self._descriptor).st_size
 
@@ -59,14 +59,15 @@ class SegmentWriter:
         else:
             self._begin_segment(needed, now_ns)
 
-    def write(self, frame: Frame, stored: StoredBody) -> None:
-        """Write a frame for which there is room. It is not durable yet."""
-        data = pack_frame(frame, stored)
+    def write(self, frame: Frame, stored: StoredBody, *, begins_commit: bool) -> None:
+        """Write a frame for which there is room. It is not durable yet. `begins_commit`: everything before it is."""
+        data = pack_frame(frame, stored, begins_commit=begins_commit)
         written = 0
         while written < len(data):
             written += os.pwrite(self._descriptor, data[written:], self._offset + written)
         self._offset += len(data)
         self.sequence = frame.sequence
+        self.last_received_ns = frame.received_ns
 
     def sync(self) -> None:
         """Make everything written durable. The size does not change, so the data alone need syncing."""
@@ -76,7 +77,8 @@ class SegmentWriter:
         os.close(self._descriptor)
 
     def _begin_segment(self, needed_bytes: int, now_ns: int) -> None:
-        header = SegmentHeader(self.journal_id, self.sequence + 1, now_ns)
+        # A crash may leave this segment without a frame: then its header is all that keeps time from going backwards.
+        header = SegmentHeader(self.journal_id, self.sequence + 1, max(now_ns, self.last_received_ns))
         size = max(self._segment_bytes, HEADER_BYTES + needed_bytes)
         segment, descriptor = create_segment(self._folder, header, size)
         if self.segments:

@@ -3,14 +3,15 @@
 A value that a reader refuses is not lost: it stays among the step's attributes as it was sent.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from store.model.dialect import VOCABULARY
+from store.model.nesting import NotJson, read_json
 
 _INT64_MAX: Final = 2**63 - 1
+_INT64_DIGITS_MAX: Final = 19  # More digits are no count, and Python refuses to read thousands of them.
 
 
 def read_text(value: Any) -> str | None:
@@ -24,9 +25,8 @@ def read_text(value: Any) -> str | None:
 
 def read_count(value: Any) -> int | None:
     """A count that is not negative, also sent as a whole double or as digits."""
-    if (isinstance(value, str) and value.isascii() and value.isdigit()) or (
-        isinstance(value, float) and value.is_integer()
-    ):
+    is_digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _INT64_DIGITS_MAX
+    if is_digits or (isinstance(value, float) and value.is_integer()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         return None
@@ -34,13 +34,14 @@ def read_count(value: Any) -> int | None:
 
 
 def read_number(value: Any) -> float | None:
-    """A number, also sent as a string."""
+    """A finite number, also sent as a string."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def read_provider(value: Any) -> str | None:
@@ -56,14 +57,19 @@ def read_finish_reason(value: Any) -> str | None:
     """The first reason, in one spelling; sent as an array, as a JSON array in a string, or as a string."""
     if isinstance(value, str) and value.startswith("["):
         try:
-            value = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+            value = read_json(value)
+        except NotJson:
             return None
     if isinstance(value, list):
         value = next((item for item in value if isinstance(item, str)), None)
     if not isinstance(value, str) or not value:
         return None
-    lowered = value.lower()
+    return spell_finish_reason(value)
+
+
+def spell_finish_reason(reason: str) -> str:
+    """A finish reason in its one spelling."""
+    lowered = reason.lower()
     return VOCABULARY.finish_reason.get(lowered, lowered)
 
 

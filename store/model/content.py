@@ -12,9 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from store.model.ids import content_id
-from store.otlp.values import to_json
+from store.otlp.values import to_json_bytes
 
 REMEMBERED_IDS_MAX: Final = 500_000  # About 100 MB of ids at most.
+REMEMBERED_HISTORY_BYTES_MAX: Final = 32 * 1024 * 1024  # Texts of histories, and twice that in their pieces.
 INLINE_BYTES_MAX: Final = 512  # A shorter attribute value is kept on its step: a reference would be as long.
 
 TEXT: Final = "text/plain"
@@ -36,20 +37,21 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """A value that was cut into pieces, and how to put it together again.
+    """A value that was cut into pieces (`ids`, and `raws` as bytes), and how to put it together again.
 
     `form` is `text` (one piece, a string), `json` (one piece, any value), `array` (pieces of a JSON array that was sent as
     a string, joined by `separator`), or `items` (pieces of an array that was sent as one).
     """
 
     ids: list[str]
-    texts: dict[str, str]
+    raws: list[bytes]
     form: str
     separator: str = ","
 
-    def as_json(self) -> list[Any]:
-        """The compact form that a step row keeps."""
-        return [self.form, self.ids] if self.separator == "," else [self.form, self.ids, self.separator]
+    def as_json(self, column: str | None = None) -> list[Any]:
+        """The compact form that a row keeps. Where a column of the row holds the same ids, its name stands for them."""
+        ids = column or self.ids
+        return [self.form, ids] if self.separator == "," else [self.form, ids, self.separator]
 
 
 class ContentSink:
@@ -58,38 +60,37 @@ class ContentSink:
     def __init__(self) -> None:
         self._remembered: OrderedDict[str, None] = OrderedDict()
         self._new: dict[str, Content] = {}
+        self._grown: OrderedDict[tuple[str, ...], tuple[str, Pieces]] = OrderedDict()
+        self._grown_bytes = 0
 
-    def put(self, tenant: str, text: str, media_type: str) -> str:
+    def put(self, tenant: str, raw: bytes, media_type: str) -> str:
         """Keep one piece; returns its id."""
-        piece_id = content_id(tenant, text.encode("utf-8", "surrogatepass"))
-        if piece_id in self._remembered:
-            self._remembered.move_to_end(piece_id)
-        elif piece_id not in self._new:
-            self._new[piece_id] = Content(tenant, piece_id, media_type, text)
+        piece_id = content_id(tenant, raw)
+        if piece_id not in self._remembered and piece_id not in self._new:
+            self._new[piece_id] = Content(tenant, piece_id, media_type, raw.decode("utf-8", "surrogatepass"))
         return piece_id
 
     def put_value(self, tenant: str, value: Any) -> Pieces:
         """Keep an attribute's value whole."""
         if isinstance(value, str):
             looks_like_json = (value[:1], value[-1:]) in (("{", "}"), ("[", "]"))
-            return self._put_all(tenant, [value], JSON if looks_like_json else TEXT, "text")
-        return self._put_all(tenant, [to_json(value)], JSON, "json")
+            return self._put_all(tenant, [_bytes(value)], JSON if looks_like_json else TEXT, "text")
+        return self._put_all(tenant, [to_json_bytes(value)], JSON, "json")
 
-    def put_array(self, tenant: str, value: Any) -> Pieces:
-        """Keep an array piece by piece, whether it was sent as one or as a JSON string; anything else whole."""
+    def put_array(self, tenant: str, value: Any, grows: tuple[str, ...] = ()) -> Pieces:
+        """Keep an array piece by piece, whether it was sent as one or as a JSON string; anything else whole.
+
+        `grows` names a conversation (what a history belongs to): where the value only continues what was put under that
+        name before, the pieces already cut are not cut, hashed or looked at again.
+        """
+        if isinstance(value, str):
+            return self._put_text_array(tenant, value, grows)
         if isinstance(value, list):
-            return self._put_all(tenant, [to_json(item) for item in value], JSON, "items")
-        cut = cut_array(value) if isinstance(value, str) else None
-        if cut is None:
-            return self.put_value(tenant, value)
-        return self._put_all(tenant, cut[0], JSON, "array", cut[1])
-
-    def _put_all(self, tenant: str, texts: list[str], media_type: str, form: str, separator: str = ",") -> Pieces:
-        ids = [self.put(tenant, text, media_type) for text in texts]
-        return Pieces(ids, dict(zip(ids, texts, strict=True)), form, separator)
+            return self._put_all(tenant, [to_json_bytes(item) for item in value], JSON, "items")
+        return self.put_value(tenant, value)
 
     def take(self) -> list[Content]:
-        """The new pieces since the last call. They count as remembered once the caller has stored them: see `stored`."""
+        """The new pieces since the last call. They are remembered once the caller has stored them: see `stored`."""
         taken = list(self._new.values())
         self._new = {}
         return taken
@@ -101,10 +102,50 @@ class ContentSink:
         while len(self._remembered) > REMEMBERED_IDS_MAX:
             self._remembered.popitem(last=False)
 
+    def _put_text_array(self, tenant: str, text: str, grows: tuple[str, ...]) -> Pieces:
+        before, known = self._grown.get(grows, ("", None)) if grows else ("", None)
+        if known is not None and before == text:
+            return known
+        begun = known if known is not None and text.startswith(before[:-1]) else None
+        pieces = self._continue(tenant, text, len(before) - 1, begun) if begun is not None else None
+        if pieces is None:
+            cut = cut_array(text)
+            if cut is None:
+                return self.put_value(tenant, text)
+            pieces = self._put_all(tenant, cut[0], JSON, "array", cut[1])
+        if grows:
+            self._remember_grown(grows, text, pieces)
+        return pieces
 
-def cut_array(text: str) -> tuple[list[str], str] | None:
+    def _continue(self, tenant: str, text: str, known_chars: int, begun: Pieces) -> Pieces | None:
+        rest = text[known_chars:]
+        if not begun.ids or not rest.startswith(begun.separator):
+            return None
+        cut = cut_array("[" + rest[len(begun.separator) :])
+        if cut is None or not cut[0] or (len(cut[0]) > 1 and cut[1] != begun.separator):
+            return None  # Nothing behind the separator is not JSON, however much it looks like the history.
+        added = self._put_all(tenant, cut[0], JSON, "array", begun.separator)
+        return Pieces(begun.ids + added.ids, begun.raws + added.raws, "array", begun.separator)
+
+    def _remember_grown(self, grows: tuple[str, ...], text: str, pieces: Pieces) -> None:
+        before = self._grown.pop(grows, None)
+        self._grown_bytes += len(text) - (len(before[0]) if before else 0)
+        self._grown[grows] = (text, pieces)
+        while self._grown_bytes > REMEMBERED_HISTORY_BYTES_MAX:
+            _, (oldest, _) = self._grown.popitem(last=False)
+            self._grown_bytes -= len(oldest)
+
+    def _put_all(self, tenant: str, raws: list[bytes], media_type: str, form: str, separator: str = ",") -> Pieces:
+        return Pieces([self.put(tenant, raw, media_type) for raw in raws], raws, form, separator)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def cut_array(text: str) -> tuple[list[bytes], str] | None:
     """The items of a JSON array as they stand in `text`, and the separator; None where joining would not give it back."""
-    encoded = text.encode("utf-8", "surrogatepass")
+    encoded = _bytes(text)
     if not encoded.startswith(b"["):
         return None
     try:
@@ -113,7 +154,7 @@ def cut_array(text: str) -> tuple[list[str], str] | None:
         return None
     for separator in _SEPARATORS:
         if b"[" + separator.join(raws) + b"]" == encoded:
-            return [raw.decode("utf-8", "surrogatepass") for raw in raws], separator.decode()
+            return raws, separator.decode()
     return None
 
 

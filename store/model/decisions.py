@@ -1,14 +1,16 @@
 """Approvals and other verdicts. What telemetry says itself is `explicit`; what is worked out names its rule.
 
 No library sends who approved what, so an approval is seen by what followed: the call was executed (allow), or the model was
-told of a refusal without an execution (deny), or neither yet (ask).
+told of a refusal without an execution (deny), or neither yet (ask). A run can be continued twice from the same question: each
+continuation has a decision of its own.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from store.model.ids import record_id, step_id
 from store.model.span import Span
-from store.model.tool_calls import ToolCall, name_step
+from store.model.tool_calls import Told, ToolCall, name_step
 from store.model.trace import Trace
 
 ELICITATION = "elicitation/create"
@@ -36,7 +38,7 @@ class Decision:
 
 def decisions_of(run_id: str, calls: list[ToolCall], traces: list[Trace]) -> list[Decision]:
     """The decisions of a run in the order they were asked for."""
-    found = [_approval(run_id, call) for call in calls if call.asked_ns]
+    found = [decision for call in calls if call.asked_ns for decision in _approvals(run_id, call, traces)]
     by_step = {(span.trace_id, span.span_id): call for call in calls for span in (*call.servers, *call.clients)}
     for trace in traces:
         for span in trace.ordered():
@@ -45,40 +47,66 @@ def decisions_of(run_id: str, calls: list[ToolCall], traces: list[Trace]) -> lis
                 found.append(_elicitation(run_id, span, next((call for call in above if call), None)))
             elif span.kind == "guardrail":
                 found.append(_guardrail(run_id, span))
-    return sorted(found, key=lambda decision: (decision.requested_ns, decision.decision_id))
+    return sorted(found, key=lambda one: (one.requested_ns, one.decided_ns, one.decision_id))
 
 
-def _approval(run_id: str, call: ToolCall) -> Decision:
-    if call.executed:
-        verdict, action, rule = "allow", "executed", "the call was executed after the approval was asked for"
-        decide = call.execution or call.steps[0]
-    elif call.answered_ns:
-        verdict, action, rule = "deny", "blocked", "the model was given an answer and the call was never executed"
-        decide = call.answering
-    else:
-        verdict, action, rule = "ask", "none", "the run says that it waits for approval of this call"
-        decide = None
+def _approvals(run_id: str, call: ToolCall, traces: list[Trace]) -> Iterator[Decision]:
+    before: list[Trace] = []
+    branch = ""  # The first decision has the question's own id, whoever decides it.
+    for trace in traces:
+        ran, told = call.ran_in(trace.trace_id), call.told_in(trace.trace_id)
+        if ran is not None:
+            yield _approval(
+                run_id, call, branch, verdict="allow", action="executed", step=ran,
+                rule="the call was executed after the approval was asked for",
+            )  # fmt: skip
+            branch = trace.trace_id
+        elif told is not None and not _ran_before(call, told, before):
+            yield _approval(
+                run_id, call, branch, verdict="deny", action="blocked", step=told.span, reason=told.result,
+                rule="the model was given an answer and the call was never executed",
+            )  # fmt: skip
+            branch = trace.trace_id
+        before.append(trace)
+    if not branch:
+        rule = "the run says that it waits for approval of this call"
+        if call.supposed:
+            rule = "the tool's step ended without a result, which this library always sends, and no model was told one"
+        yield _approval(run_id, call, branch, verdict="ask", action="none", rule=rule)
+
+
+def _ran_before(call: ToolCall, told: Told, before: list[Trace]) -> bool:
+    """Whether an answer is that of an earlier trace's execution. Another answer than that one's model was given is not."""
+    ran = [trace for trace in before if call.ran_in(trace.trace_id) is not None]
+    answers = {earlier.result for trace in ran if (earlier := call.told_in(trace.trace_id)) is not None}
+    return bool(ran) and (not answers or told.result in answers)
+
+
+def _approval(
+    run_id: str, call: ToolCall, branch: str, *, verdict: str, action: str, rule: str,
+    step: Span | None = None, reason: str | None = None,
+) -> Decision:  # fmt: skip
     return Decision(
-        decision_id=record_id("decision", run_id, "approval", call.key),
+        decision_id=record_id("decision", run_id, "approval", call.key, *([branch] if branch else [])),
         kind="human_approval",
         target=call.name,
         call=call,
         verdict=verdict,
         action=action,
-        decided_by_kind="human" if decide else None,
-        reason=call.answer if verdict == "deny" else None,
+        decided_by_kind="human" if step else None,
+        reason=reason,
         requested_ns=call.asked_ns,
-        decided_ns=call.decided_ns,
+        decided_ns=step.start_ns if step else 0,
         request_step=name_step(call.asking),
-        decide_step=name_step(decide),
-        evidence="inferred" if decide else "explicit",
+        decide_step=name_step(step),
+        evidence="inferred" if step or call.supposed else "explicit",
         evidence_rule=rule,
     )
 
 
 def _elicitation(run_id: str, span: Span, call: ToolCall | None) -> Decision:
     return Decision(
-        decision_id=record_id("decision", run_id, "elicitation", span.span_id),
+        decision_id=record_id("decision", run_id, "elicitation", span.trace_id, span.span_id),
         kind="elicitation",
         target=call.name if call else None,
         call=call,
@@ -98,7 +126,7 @@ def _elicitation(run_id: str, span: Span, call: ToolCall | None) -> Decision:
 def _guardrail(run_id: str, span: Span) -> Decision:
     denied = span.outcome == "error"
     return Decision(
-        decision_id=record_id("decision", run_id, "guardrail", span.span_id),
+        decision_id=record_id("decision", run_id, "guardrail", span.trace_id, span.span_id),
         kind="guardrail",
         target=span.name,
         call=None,

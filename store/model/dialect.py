@@ -17,23 +17,27 @@ NORMALISER_VERSION: Final = 1
 """Raised whenever the same record would be read differently: views of another version are rebuilt."""
 
 OTHER: Final = "other"
-_ORDER: Final = ("openinference", "pydantic_ai", "mcp", "otel")  # Markers of the special before those of the general.
+# Scopes and markers of the special before those of the general.
+_ORDER: Final = (
+    "openinference_langchain", "openinference_openai_agents", "openinference", "pydantic_ai", "mcp", "otel",
+)  # fmt: skip
 _SPAN_KINDS: Final = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 
 
 @dataclass(frozen=True, slots=True)
 class KindRule:
-    """A step is of `kind` (or `values[value]`) where `attribute` is present and the span kind fits (0: any)."""
+    """A step is of `kind` (or `values[value]`) where `attribute` is present and span kind and name fit (0, None: any)."""
 
     attribute: str
     kind: str | None
     values: dict[str, str]
     span_kind: int
+    span_name: re.Pattern[str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRule:
-    """A step has `outcome` where `attribute` is present and, if `values` are given, is one of them."""
+    """A step has `outcome` where `attribute`, its own or its exception's, is there and, given `values`, one of them."""
 
     attribute: str
     outcome: str
@@ -42,11 +46,28 @@ class OutcomeRule:
 
 @dataclass(frozen=True, slots=True)
 class ContentRule:
-    """The column that a content attribute feeds, its rank among the column's sources, and the step kinds it holds for."""
+    """The column that a content attribute feeds, its rank among the column's sources, and the step kinds it holds for.
+
+    `only_json`: a value that is not a JSON object or array is not what the column wants. `inside` and `call_id` are paths
+    into a JSON value that wraps the content, and the tool call's id with it; leading nowhere, the value is taken whole.
+    """
 
     column: str
     rank: int
+    kinds: frozenset[str] = frozenset()
+    only_json: bool = False
+    inside: tuple[str, ...] = ()
+    call_id: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SpanNameRule:
+    """The column that the group `value` of a pattern on the span's name feeds, for some step kinds (none: all) or roots."""
+
+    column: str
+    pattern: re.Pattern[str]
     kinds: frozenset[str]
+    root: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +106,10 @@ class Dialect:
     """Attribute prefix -> message column."""
     kinds: tuple[KindRule, ...]
     outcomes: tuple[OutcomeRule, ...]
-    span_names: tuple[tuple[str, re.Pattern[str]], ...]
+    span_names: tuple[SpanNameRule, ...]
     approvals: ApprovalRule | None
+    results_always_sent: bool = False
+    """A tool's step without a result did not run to its end: it stopped to ask somebody."""
     events: dict[str, EventRule] = field(default_factory=dict[str, EventRule])
 
     def marks(self, keys: Iterable[str]) -> bool:
@@ -116,12 +139,15 @@ def _compile(name: str) -> Dialect:
         columns.update({key: (column, rank) for rank, key in enumerate(keys)})
     content = dict(base.content) if base else {}
     for column, spec in own.get("content", {}).items():
-        keys, kinds = (spec["keys"], frozenset(spec["kinds"])) if isinstance(spec, dict) else (spec, frozenset[str]())
         content = {key: rule for key, rule in content.items() if rule.column != column}
-        content.update({key: ContentRule(column, rank, kinds) for rank, key in enumerate(keys)})
+        content.update(_content_rules(column, spec))
     kinds = tuple(
         KindRule(
-            rule["attribute"], rule.get("kind"), rule.get("values", {}), _SPAN_KINDS.get(rule.get("span_kind", ""), 0)
+            rule["attribute"],
+            rule.get("kind"),
+            rule.get("values", {}),
+            _SPAN_KINDS.get(rule.get("span_kind", ""), 0),
+            re.compile(rule["span_name"]) if "span_name" in rule else None,
         )
         for rule in own.get("kind", [])
     )
@@ -129,7 +155,12 @@ def _compile(name: str) -> Dialect:
         OutcomeRule(rule["attribute"], rule["outcome"], frozenset(rule.get("values", ())))
         for rule in own.get("outcome", [])
     )
-    span_names = tuple((column, re.compile(pattern)) for column, pattern in own.get("span_name", {}).items())
+    span_names = tuple(
+        SpanNameRule(
+            rule["column"], re.compile(rule["pattern"]), frozenset(rule.get("kinds", ())), rule.get("root", False)
+        )
+        for rule in own.get("span_name", [])
+    )
     events = {
         event: EventRule(rule.get("body"), rule.get("role", ""), rule.get("attributes", False))
         for event, rule in own.get("events", {}).items()
@@ -143,13 +174,31 @@ def _compile(name: str) -> Dialect:
         marker_prefixes=tuple(marker for marker in markers if marker.endswith(".")),
         columns=columns,
         content=content,
-        indexed={prefix: column for column, prefix in own.get("indexed_messages", {}).items()},
+        indexed=(base.indexed if base else {})
+        | {prefix: column for column, prefix in own.get("indexed_messages", {}).items()},
         kinds=kinds + (base.kinds if base else ()),
         outcomes=outcomes + (base.outcomes if base else ()),
         span_names=span_names + (base.span_names if base else ()),
         approvals=ApprovalRule(**own["approvals"]) if "approvals" in own else (base.approvals if base else None),
+        results_always_sent=own.get("results_always_sent", False),
         events={**(base.events if base else {}), **events},
     )
+
+
+def _content_rules(column: str, spec: Any) -> dict[str, ContentRule]:
+    """The rules of one column: a list of keys, or a table of keys and what holds for them."""
+    said: dict[str, Any] = spec if isinstance(spec, dict) else {"keys": spec}
+    return {
+        key: ContentRule(
+            column,
+            rank,
+            frozenset(said.get("kinds", ())),
+            said.get("only_json", False),
+            tuple(said["inside"].split(".")) if "inside" in said else (),
+            tuple(said["call_id"].split(".")) if "call_id" in said else (),
+        )
+        for rank, key in enumerate(said["keys"])
+    }
 
 
 DIALECTS: Final[dict[str, Dialect]] = {name: _compile(name) for name in _ORDER}

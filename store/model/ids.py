@@ -1,6 +1,8 @@
 """Ids that follow from what they name, so that any order of arrival and any rebuild gives the same ones."""
 
+from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 
 def segment_id(tenant: str, trace_id: str) -> str:
@@ -10,7 +12,9 @@ def segment_id(tenant: str, trace_id: str) -> str:
 
 def content_id(tenant: str, content: bytes) -> str:
     """The id of a piece of content, per tenant: equal content of two tenants has two ids. 32 hex characters."""
-    return sha256(b"content\x00" + tenant.encode() + b"\x00" + content).hexdigest()[:32]
+    digest = _content_seed(tenant).copy()
+    digest.update(content)
+    return digest.hexdigest()[:32]
 
 
 def step_id(trace_id: str, span_id: str) -> str:
@@ -35,3 +39,8 @@ def _digest(kind: str, *parts: str) -> str:
         encoded = part.encode()
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
     return digest.hexdigest()[:32]
+
+
+@lru_cache(maxsize=4096)
+def _content_seed(tenant: str) -> Any:
+    return sha256(b"content\x00" + tenant.encode() + b"\x00")

@@ -3,9 +3,12 @@
 Indexes may have gaps (0, 1, 7): the order counts, not the number.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from store.model.messages import parsed
+
+PATH_PARTS_MAX: Final = 16  # The convention's longest path has 9; what is beyond stays one name.
+_INDEX_DIGITS_MAX: Final = 9
 
 
 def indexed_messages(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
@@ -14,26 +17,33 @@ def indexed_messages(attributes: dict[str, Any], prefix: str) -> list[dict[str, 
     return [_message(item.get("message", {})) for item in _ordered(tree) if isinstance(item, dict)]
 
 
+class _Branch(dict[str, Any]):
+    """What indexed keys spell. A map that was sent as a value is not one: it stays as it came."""
+
+
 def _tree(pairs: Any) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
+    tree = _Branch()
     for path, value in pairs:
-        *branches, leaf = path.split(".")
+        *branches, leaf = path.split(".", PATH_PARTS_MAX)
         node = tree
         for branch in branches:
-            below = node.setdefault(branch, {})
-            if not isinstance(
-                below, dict
-            ):  # A value stands where a branch should: the branch wins, attributes keep both.
-                below = node[branch] = {}
+            below = node.get(branch)
+            if not isinstance(below, _Branch):  # Where a value stands, too, the branch wins; the attributes keep both.
+                below = node[branch] = _Branch()
             node = below
-        node[leaf] = value
+        if not isinstance(node.get(leaf), _Branch):
+            node[leaf] = value
     return tree
 
 
 def _ordered(tree: Any) -> list[Any]:
     if not isinstance(tree, dict):
         return []
-    numbered = [(int(key), value) for key, value in tree.items() if key.isascii() and key.isdigit()]
+    numbered = [
+        (int(key), value)
+        for key, value in tree.items()
+        if key.isascii() and key.isdigit() and len(key) <= _INDEX_DIGITS_MAX
+    ]
     return [value for _, value in sorted(numbered, key=lambda item: item[0])]
 
 
@@ -46,9 +56,14 @@ def _message(message: Any) -> dict[str, Any]:
     content = message.get("content")
     if role == "tool" or call_id is not None:
         parts.append({"type": "tool_call_response", "id": call_id, "response": content})
-    elif content not in (None, ""):
+    contents = [_content_part(item) for item in _ordered(message.get("contents"))]
+    # Some libraries send the same text both ways.
+    spoken = "".join(
+        part["content"] for part in contents if part["type"] == "text" and isinstance(part["content"], str)
+    )
+    if not parts and content not in (None, "", spoken):
         parts.append({"type": "text", "content": content})
-    parts.extend(_content_part(item) for item in _ordered(message.get("contents")))
+    parts.extend(contents)
     parts.extend(_call_part(item) for item in _ordered(message.get("tool_calls")))
     result: dict[str, Any] = {"role": role if isinstance(role, str) and role else "user", "parts": parts}
     if isinstance(message.get("name"), str):

@@ -6,7 +6,8 @@ everything it said, never nothing.
 
 from typing import Any, Final
 
-import msgspec
+from store.model.columns import spell_finish_reason
+from store.model.nesting import NotJson, read_json
 
 _PART_TYPES: Final = {
     "thinking": "reasoning",
@@ -26,15 +27,18 @@ _PART_TYPES: Final = {
     "tool-approval-response": "approval_response",
     "function_approval_response": "approval_response",
 }
+_ENVELOPE: Final = frozenset({"role", "name", "finish_reason"})
+_NOTHING: Final = (None, "", [], {})
 _ROLES: Final = {"model": "assistant", "ai": "assistant", "human": "user", "function": "tool", "developer": "system"}
 
 
-def read_message(text: str, default_role: str = "user") -> dict[str, Any]:
+def read_message(text: str | bytes, default_role: str = "user") -> dict[str, Any]:
     """A stored piece as `{"role", "parts", "finish_reason"?, "name"?}`. Never fails: what is odd is kept as generic."""
     try:
-        message = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return {"role": default_role, "parts": [{"type": "text", "content": text}]}
+        message = read_json(text)
+    except NotJson:
+        said = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        return {"role": default_role, "parts": [{"type": "text", "content": said}]}
     if isinstance(message, str):
         return {"role": default_role, "parts": [{"type": "text", "content": message}]}
     if not isinstance(message, dict):
@@ -46,9 +50,10 @@ def read_message(text: str, default_role: str = "user") -> dict[str, Any]:
         "role": _ROLES.get(role, role) if isinstance(role, str) and role else default_role,
         "parts": _parts(message),
     }
-    for key in ("finish_reason", "name"):
-        if isinstance(message.get(key), str):
-            result[key] = message[key]
+    if isinstance(message.get("finish_reason"), str):
+        result["finish_reason"] = spell_finish_reason(message["finish_reason"])
+    if isinstance(message.get("name"), str):
+        result["name"] = message["name"]
     return result
 
 
@@ -56,17 +61,22 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
     parts = message.get("parts")
     if isinstance(parts, list):
         return [normalise_part(part) for part in parts]
-    found: list[dict[str, Any]] = []
     if message.get("role") in ("tool", "function") and ("content" in message or "id" in message):
         call_id = message.get("tool_call_id", message.get("id"))
         return [{"type": "tool_call_response", "id": call_id, "response": message.get("content")}]
-    content = message.get("content")
+    found: list[dict[str, Any]] = []
+    if isinstance(message.get("reasoning_content"), str):
+        found.append({"type": "reasoning", "content": message["reasoning_content"]})
+    content, calls = message.get("content"), message.get("tool_calls")
     if isinstance(content, list):
         found.extend(normalise_part(part) for part in content)
     elif content not in (None, ""):
-        found.append({"type": "text", "content": content})
-    for call in message.get("tool_calls") or []:
-        found.append(normalise_part(call))
+        found.append(normalise_part(content))
+    if isinstance(calls, list):
+        found.extend(normalise_part(call) for call in calls)
+    if not found:
+        rest = {key: value for key, value in message.items() if key not in _ENVELOPE and value not in _NOTHING}
+        return [{"type": "generic", "content": rest}] if rest else []
     return found
 
 
@@ -105,7 +115,7 @@ def parsed(value: Any) -> Any:
     """A JSON string as what it says; anything else as it is."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
-            return msgspec.json.decode(value)
-        except (msgspec.DecodeError, RecursionError):
+            return read_json(value)
+        except NotJson:
             return value
     return value

@@ -4,15 +4,15 @@ from collections import Counter
 from typing import Any
 
 from store.model.columns import read_text
-from store.model.content import INLINE_BYTES_MAX, ContentSink
+from store.model.content import INLINE_BYTES_MAX, ContentSink, Pieces
 from store.model.dialect import Dialect, EventRule, dialect_of
 from store.model.ids import record_id
 from store.model.messages import parsed
-from store.model.normalise import MESSAGE_COLUMNS, Enclosing, bounded_ns, hex_ids
+from store.model.normalise import Enclosing, bounded_ns, hex_ids, record_digests
+from store.model.plan import MESSAGE_COLUMNS
 from store.model.span import Event
 from store.model.talk import Listener
 from store.otlp.decode import decode_bodies, records_of
-from store.otlp.leaves import leaves_of
 from store.otlp.values import any_values, attribute_dicts, to_json
 from store.record import Frame, Signal
 
@@ -31,7 +31,7 @@ def normalise_logs(frames: list[Frame], sink: ContentSink, listener: Listener) -
     trace_ids, span_ids = hex_ids(logs.field("trace_id")), hex_ids(logs.field("span_id"))
     bodies = any_values(logs.field("body"))
     attributes = attribute_dicts(logs.field("attributes"))
-    digests = [leaf.hex() for leaf in leaves_of(records)]
+    digests = record_digests(frames, records)
     frame_of, ordinals = records.frame.tolist(), records.ordinal.tolist()
     resource_of, scope_of = records.resource.tolist(), records.scope.tolist()
     equals: Counter[tuple[int, str]] = Counter()
@@ -78,7 +78,7 @@ def _fill(
     event: Event, dialect: Dialect, *, body: Any, attributes: dict[str, Any], sink: ContentSink, listener: Listener
 ) -> None:
     pieces: dict[str, Any] = {}
-    texts: dict[str, str] = {}
+    heard: dict[str, Pieces] = {}
     kept: dict[str, Any] = {}
     rule = dialect.events.get(event.event_name or "")
     ranks: dict[str, int] = {}
@@ -87,11 +87,12 @@ def _fill(
         if content is not None and content.column in MESSAGE_COLUMNS:
             found = sink.put_array(event.tenant, value)
             pieces[f"attributes/{key}"] = found.as_json()
-            wanted = rule is not None and rule.attributes and hasattr(event, content.column)
+            read = rule is not None and rule.attributes and hasattr(event, content.column)
+            wanted = read and value not in (None, "")
             if wanted and content.rank < ranks.get(content.column, 1000):
                 ranks[content.column] = content.rank
                 setattr(event, content.column, found.ids)
-                texts |= found.texts
+                heard[content.column] = found
         elif len(value if isinstance(value, str) else to_json(value)) > INLINE_BYTES_MAX:
             pieces[f"attributes/{key}"] = sink.put_value(event.tenant, value).as_json()
         else:
@@ -99,7 +100,7 @@ def _fill(
     if rule is not None and rule.body is not None and body is not None:
         found = sink.put_array(event.tenant, [_message(rule, body)])
         setattr(event, rule.body, found.ids)
-        texts |= found.texts
+        heard[rule.body] = found
     body_json = to_json(body)
     if len(body_json) > INLINE_BYTES_MAX:
         pieces["body"] = sink.put_value(event.tenant, body).as_json()
@@ -107,7 +108,7 @@ def _fill(
     event.body, event.attributes = body_json, to_json(kept)
     event.pieces = to_json(pieces) if pieces else ""
     if event.speaks:
-        listener.hear(event, texts)
+        listener.hear(event, heard.get("input_messages"), heard.get("output_messages"))
 
 
 def _message(rule: EventRule, body: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from store.model.content import JSON, ContentSink
 from store.model.ids import record_id
 from store.model.normalise import bounded_ns
 from store.model.span import MetricPoint
-from store.otlp.values import finite, key_values, to_json
+from store.otlp.values import finite, key_values, to_json, to_json_bytes
 from store.record import Frame
 
 _TEMPORALITY: Final = {0: "unspecified", 1: "delta", 2: "cumulative"}
@@ -28,7 +28,7 @@ def _points(frame: Frame, sink: ContentSink) -> list[MetricPoint]:
     result: list[MetricPoint] = []
     for outer in ExportMetricsServiceRequest.FromString(frame.body).resource_metrics:
         facts = key_values(outer.resource.attributes)
-        resource = sink.put(frame.tenant, to_json(_enclosing(facts, outer.schema_url)), JSON)
+        resource = sink.put(frame.tenant, to_json_bytes(_enclosing(facts, outer.schema_url)), JSON)
         for inner in outer.scope_metrics:
             name, version = inner.scope.name, inner.scope.version
             said = {
@@ -36,7 +36,7 @@ def _points(frame: Frame, sink: ContentSink) -> list[MetricPoint]:
                 "version": version,
                 **_enclosing(key_values(inner.scope.attributes), inner.schema_url),
             }
-            scope = sink.put(frame.tenant, to_json(said), JSON)
+            scope = sink.put(frame.tenant, to_json_bytes(said), JSON)
             for metric in inner.metrics:
                 kind = metric.WhichOneof("data") or "empty"
                 data: Any = getattr(metric, kind) if kind != "empty" else None

@@ -20,7 +20,7 @@ from store.model.trace import Trace, usage_leaves
 _ORDER: Final = {
     name: index
     for index, names in enumerate(
-        (("run_started",), ("sub_run",), ("message", "reasoning"), ("tool_requested",), ("approval_asked",), ("decided",),
+        (("run_started",), ("sub_run",), ("message", "reasoning"), ("tool_requested",), ("approval_asked",), ("decided", ""),
          ("retry",), ("tool_executed",), ("tool_result",), ("error",), ("evaluation",), ("run_ended",))
     )
     for name in names
@@ -38,6 +38,8 @@ class Times:
 
 @dataclass(slots=True)
 class _Happening:
+    """One event to be. Without a type it changes the state and is not told."""
+
     at_ns: int
     type: str
     step_id: str | None
@@ -77,7 +79,8 @@ class Replay:
         cost_usd = 0.0
         open_calls: dict[str, str] = {}
         pending: dict[str, str] = {}
-        for position, one in enumerate(happened):
+        position = 0
+        for one in happened:
             while usage and ((usage[0].end_ns or usage[0].start_ns) <= one.at_ns or one.type == "run_ended"):
                 leaf = usage.popleft()
                 input_tokens += leaf.input_tokens or 0
@@ -92,6 +95,8 @@ class Replay:
                 pending[one.asks] = name
             if one.settles:
                 pending.pop(one.settles, None)
+            if not one.type:
+                continue
             yield ReplayEvent(
                 position=position,
                 at=rfc3339(one.at_ns),
@@ -107,6 +112,7 @@ class Replay:
                     "pending_approvals": list(pending.values()),
                 },
             )
+            position += 1
 
     def _usage(self) -> list[Span]:
         return [leaf for trace in self.traces for leaf in usage_leaves(trace.spans.values(), trace)]
@@ -157,7 +163,7 @@ class Replay:
                 if span.kind == "agent" and span is not root and _is_sub_agent(trace, span):
                     data = {"agent_name": span.agent_name, "name": span.name}
                     yield _Happening(span.start_ns, "sub_run", name_step(span), data)
-                if span.outcome == "error" and span.kind not in ("tool", "mcp_client", "mcp_server"):
+                if span.outcome == "error" and span.kind not in ("tool", "handoff", "mcp_client", "mcp_server"):
                     yield _Happening(
                         end_ns, "error", name_step(span),
                         {"kind": span.kind, "name": span.name, "error_type": span.error_type,
@@ -196,22 +202,29 @@ class Replay:
             )  # fmt: skip
 
     def _decided(self) -> Iterator[_Happening]:
+        asked: set[str] = set()
         for order, (decision, times) in enumerate(self.decisions):
             told = {
                 "kind": decision.kind, "target": decision.target, "tool_name": decision.target,
                 "tool_call_id": decision.tool_call_id,
             }  # fmt: skip
-            yield _Happening(
-                times.requested_ns, "approval_asked", decision.request_step, told, order, asks=decision.decision_id
-            )
+            # One question can be decided twice: once in each continuation of the run.
+            question = f"{decision.kind} {decision.tool_call_key or decision.decision_id} {times.requested_ns}"
+            if question not in asked:
+                asked.add(question)
+                yield _Happening(
+                    times.requested_ns, "approval_asked", decision.request_step, told, order, asks=question
+                )  # fmt: skip
             if decision.verdict != "ask":
                 yield _Happening(
                     times.ended_ns, "decided", decision.decide_step,
                     {**told, "verdict": decision.verdict, "action": decision.action, "reason": decision.reason,
                      "decided_by_kind": decision.decided_by_kind, "wait_ns": decision.wait_ns,
                      "evidence": decision.evidence, "evidence_rule": decision.evidence_rule},
-                    order, settles=decision.decision_id,
+                    order, settles=question,
                 )  # fmt: skip
+            elif times.ended_ns:  # Somebody answered, and what they said was not sent: nothing waits any longer.
+                yield _Happening(times.ended_ns, "", None, {}, order, settles=question)
 
     def _evaluated(self) -> Iterator[_Happening]:
         for event, attributes in self.evaluations:

@@ -117,15 +117,14 @@ def facts_of(trace: Trace) -> SegmentFacts:
     tools = [span for span in spans if span.kind == "tool" and span.tool_call_id]
     executed = {span.tool_call_id for span in tools if span.tool_call_id and span.outcome != "interrupted"}
     interrupted = {span.tool_call_id for span in tools if span.tool_call_id and span.outcome == "interrupted"}
-    sequences = [span.sequence for span in spans] + [event.sequence for event in trace.events.values()]
     return SegmentFacts(
         tenant=trace.tenant,
         trace_id=trace.trace_id,
         segment_id=segment_id(trace.tenant, trace.trace_id),
         conversation_id=next((span.conversation_id for span in spans if span.conversation_id), None),
         start_ns=_start_ns(spans),
-        first_sequence=min(sequences, default=0),
-        last_sequence=max(sequences, default=0),
+        first_sequence=trace.first_sequence,
+        last_sequence=trace.last_sequence,
         pending=frozenset((requested | asked | interrupted) - executed - answered),
         handled=frozenset((executed | answered) - requested),
     )
@@ -193,7 +192,7 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         tool_calls=len(calls),
         tool_errors=sum(1 for call in calls if call.outcome == "error"),
         decisions=len(decisions),
-        retries=sum(max(len([s for s in call.executions if s.outcome != "interrupted"]) - 1, 0) for call in calls),
+        retries=sum(max(len(call.executions) - 1, 0) for call in calls),
         **{name: _total(leaves, name) for name in USAGE_KINDS},
         cost_usd=sum(costs) if costs else None,
         models=sorted({span.model for span in spans if span.model and span.kind in ("llm", "embedding", "rerank")}),
@@ -223,10 +222,12 @@ def status_at(status: str, open_reason: str | None, last_event_ns: int, last_rec
 
 
 def _status(trace: Trace, calls: list[ToolCall]) -> tuple[str, str | None]:
+    """How a segment ended. What a later segment made of it is that one's own status."""
     root = trace.root()
-    if root is not None and root.outcome == "error":
-        return "error", root.status_message or root.error_type
-    waiting = [call for call in calls if call.outcome == "pending_approval" and _asked_in(call, trace)]
+    failed = root if root is not None and root.outcome == "error" else _failed_agent(trace)
+    if failed is not None:
+        return "error", _first_words(failed.status_message) or failed.error_type
+    waiting = [call for call in calls if _left_waiting(call, trace.trace_id)]
     if waiting:
         return "interrupted", "waits for approval of " + ", ".join(sorted({call.name or "a tool" for call in waiting}))
     if root is not None and root.outcome in ("interrupted", "cancelled", "denied"):
@@ -234,8 +235,22 @@ def _status(trace: Trace, calls: list[ToolCall]) -> tuple[str, str | None]:
     return "ok", None
 
 
-def _asked_in(call: ToolCall, trace: Trace) -> bool:
-    return call.asking is not None and call.asking.trace_id == trace.trace_id
+def _failed_agent(trace: Trace) -> Span | None:
+    """The last agent that ran below no other, if it failed: some libraries put a root above it that is OK all the same."""
+    agents = [span for span in trace.ordered() if span.kind == "agent" and span.agent_name]
+    top = [span for span in agents if not any(a.kind == "agent" and a.agent_name for a in trace.ancestors(span))]
+    return top[-1] if top and top[-1].outcome == "error" else None
+
+
+def _first_words(message: str | None) -> str | None:
+    """A message without the stack trace that some libraries append."""
+    words = (message or "").partition("Traceback (most recent call last)")[0].strip()
+    return words or message
+
+
+def _left_waiting(call: ToolCall, trace_id: str) -> bool:
+    asked_here = call.asking is not None and call.asking.trace_id == trace_id
+    return asked_here and call.ran_in(trace_id) is None and call.told_in(trace_id) is None
 
 
 def _open_reason(trace: Trace) -> str | None:

@@ -4,20 +4,22 @@ Every chat span repeats its history, so only what is new on a step is read: its 
 behind the assistant's last word.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from store.model.content import JSON, TEXT, ContentSink
+from store.model.content import JSON, TEXT, ContentSink, Pieces
 from store.model.messages import parsed, read_message
 from store.model.span import Event, Span, ToolAnswer, ToolRequest
-from store.otlp.values import to_json
+from store.otlp.values import to_json_bytes
 
+_PLAIN_ROLE: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"(user|assistant|system)"')
 _REMEMBERED_MESSAGES_MAX: Final = 100_000  # A few hundred bytes each.
 
 
 @dataclass(slots=True)
 class Said:
-    """What one message says."""
+    """What one message says. A message that tells of reasoning, a call, an answer or an approval holds a word for it."""
 
     role: str
     reasoning: bool = False
@@ -25,63 +27,76 @@ class Said:
     answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
 
 
+_PLAIN: Final = {role.encode(): Said(role) for role in ("user", "assistant", "system")}
+
+
 class Listener:
     """Reads messages, each content id once. One thread's."""
 
     def __init__(self, sink: ContentSink) -> None:
         self._sink = sink
-        self._said: dict[str, Said] = {}
-        self._texts: dict[str, str] = {}
+        self._said: dict[str, dict[str, Said]] = {"user": {}, "assistant": {}}  # By the role of who does not say one.
 
-    def hear(self, spoken: Span | Event, texts: dict[str, str]) -> None:
-        """Fill `reasoning`, `tool_requests` and `tool_answers` from the messages. `texts`: content id -> text."""
+    def hear(self, spoken: Span | Event, given: Pieces | None, said: Pieces | None) -> None:
+        """Fill `reasoning`, `tool_requests` and `tool_answers` from the messages that were given and said."""
         tenant = spoken.tenant
-        for piece_id in spoken.output_messages or ():
-            said = self._read(tenant, piece_id, texts, "assistant")
-            spoken.reasoning = spoken.reasoning or said.reasoning
-            spoken.tool_requests.extend(said.requests)
-        tail: list[ToolAnswer] = []
-        for piece_id in reversed(spoken.input_messages or ()):
-            said = self._read(tenant, piece_id, texts, "user")
-            if said.role == "assistant":
-                break
-            tail[:0] = said.answers
-        spoken.tool_answers.extend(tail)
+        if said is not None:
+            for piece_id, raw in zip(said.ids, said.raws, strict=True):
+                message = self._read(tenant, piece_id, raw, "assistant")
+                spoken.reasoning = spoken.reasoning or message.reasoning
+                spoken.tool_requests.extend(message.requests)
+        if given is not None:
+            tail: list[ToolAnswer] = []
+            for piece_id, raw in zip(reversed(given.ids), reversed(given.raws), strict=True):
+                message = self._read(tenant, piece_id, raw, "user")
+                if message.role == "assistant":
+                    break
+                tail[:0] = message.answers
+            spoken.tool_answers.extend(tail)
 
-    def _read(self, tenant: str, piece_id: str, texts: dict[str, str], default_role: str) -> Said:
-        known = self._said.get(piece_id)
+    def _read(self, tenant: str, piece_id: str, raw: bytes, default_role: str) -> Said:
+        heard = self._said[default_role]
+        known = heard.get(piece_id)
         if known is not None:
             return known
-        message = read_message(texts[piece_id], default_role)
+        # Most messages are plain text: their role is all there is to know, and it stands where a look finds it.
+        if not (b"tool" in raw or b"eason" in raw or b"think" in raw or b"function" in raw or b"approv" in raw):
+            plain = _PLAIN_ROLE.match(raw)
+            if plain is not None:
+                return _PLAIN[plain[1]]
+        said = self._read_whole(tenant, raw, default_role)
+        if len(heard) >= _REMEMBERED_MESSAGES_MAX:
+            heard.clear()
+        heard[piece_id] = said
+        return said
+
+    def _read_whole(self, tenant: str, raw: bytes, default_role: str) -> Said:
+        message = read_message(raw, default_role)
         said = Said(message["role"])
         for part in message["parts"]:
             match part["type"]:
                 case "reasoning":
                     said.reasoning = True
                 case "tool_call" | "approval_request":
-                    said.requests.append(self._request(tenant, part))
+                    said.requests.append(
+                        ToolRequest(
+                            _text(part.get("id")), _text(part.get("name")), self.put(tenant, part.get("arguments"))
+                        )
+                    )
                 case "tool_call_response":
-                    said.answers.append(
-                        ToolAnswer(_text(part.get("id")), self.put(tenant, part.get("response")))
-                    )  # fmt: skip
+                    said.answers.append(ToolAnswer(_text(part.get("id")), self.put(tenant, part.get("response"))))
                 case _:
                     pass
-        if len(self._said) >= _REMEMBERED_MESSAGES_MAX:
-            self._said.clear()
-        self._said[piece_id] = said
         return said
-
-    def _request(self, tenant: str, part: dict[str, Any]) -> ToolRequest:
-        return ToolRequest(_text(part.get("id")), _text(part.get("name")), self.put(tenant, part.get("arguments")))
 
     def put(self, tenant: str, value: Any) -> str | None:
         """Keep an argument or a result; None stays None."""
         if value is None:
             return None
         value = parsed(value)
-        return self._sink.put(tenant, value, TEXT) if isinstance(value, str) else self._sink.put(
-            tenant, to_json(value), JSON
-        )  # fmt: skip
+        if isinstance(value, str):
+            return self._sink.put(tenant, value.encode("utf-8", "surrogatepass"), TEXT)
+        return self._sink.put(tenant, to_json_bytes(value), JSON)
 
 
 def _text(value: Any) -> str | None:

@@ -5,46 +5,65 @@ an MCP server span in another process answers, and the next model call is given 
 the same call id in a run; nesting; the same tool name in order of time. Never a call id alone across runs.
 """
 
+import re
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from store.model.dialect import dialect_of_scope
 from store.model.ids import record_id, step_id
 from store.model.span import Span, ToolRequest
 from store.model.trace import Talk, Trace
 
 TOOLS_CALL = "tools/call"
+_EXECUTING_KINDS = ("tool", "handoff")
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The result of a call as a model was given it: on which step, and the result's content id."""
+
+    span: Span
+    result: str | None
 
 
 @dataclass(slots=True)
 class ToolCall:
-    """A logical call while it is put together. Times in ns, 0 when unknown; arguments and result are content ids."""
+    """A logical call while it is put together. Times in ns, 0 when unknown; arguments and result are content ids.
+
+    `executions` ran; `interruptions` stopped to ask somebody first. `supposed`: that it was asked is worked out, not said.
+    """
 
     key: str
     id: str | None
     name: str | None
     arguments: str | None = None
     result: str | None = None
-    answer: str | None = None
     requested_ns: int = 0
     asked_ns: int = 0
-    answered_ns: int = 0
     requesting: Span | None = None
     asking: Span | None = None
-    answering: Span | None = None
+    supposed: bool = False
     executions: list[Span] = field(default_factory=list[Span])
+    interruptions: list[Span] = field(default_factory=list[Span])
     clients: list[Span] = field(default_factory=list[Span])
     servers: list[Span] = field(default_factory=list[Span])
+    told: list[Told] = field(default_factory=list[Told])
     rounds: int = 0
 
     @property
     def execution(self) -> Span | None:
-        """The execution that counts: the last one that was not interrupted, else the last."""
-        done = [span for span in self.executions if span.outcome != "interrupted"]
-        return (done or self.executions or [None])[-1]
+        """The execution that counts: the last one."""
+        return self.executions[-1] if self.executions else None
 
     @property
     def executed(self) -> bool:
-        execution = self.execution
-        return (execution is not None and execution.outcome != "interrupted") or bool(self.clients or self.servers)
+        return bool(self.executions or self.clients or self.servers)
+
+    @property
+    def answered_ns(self) -> int:
+        """When a model was first given an answer."""
+        return self.told[0].span.start_ns if self.told else 0
 
     @property
     def steps(self) -> list[Span]:
@@ -58,20 +77,20 @@ class ToolCall:
     @property
     def outcome(self) -> str:
         if self.executed:
-            if any(span.outcome == "running" for span in self.steps):
-                return "requested"
-            return "error" if self.failed else "ok"
-        if self.asked_ns or self.executions:
-            return "denied" if self.answered_ns else "pending_approval"
-        return "ok" if self.answered_ns else "requested"
+            outcomes = {span.outcome for span in self.steps}
+            telling = (("running", "requested"), ("error", "error"), ("cancelled", "interrupted"))
+            return next((outcome for found, outcome in telling if found in outcomes), "ok")
+        if self.asked_ns or self.interruptions:
+            return "denied" if self.told else "pending_approval"
+        return "ok" if self.told else "requested"
 
     @property
     def started_ns(self) -> int:
-        return self.steps[0].start_ns if self.executed and self.steps else 0
+        return self.steps[0].start_ns if self.executed else 0
 
     @property
     def ended_ns(self) -> int:
-        return self.steps[0].end_ns if self.executed and self.steps else 0
+        return self.steps[0].end_ns if self.executed else 0
 
     @property
     def decided_ns(self) -> int:
@@ -88,11 +107,22 @@ class ToolCall:
     def source(self) -> str | None:
         if self.clients or self.servers:
             return "mcp"
+        if any(span.kind == "handoff" for span in self.executions):
+            return "handoff"
         return "function" if self.executed else None
 
     @property
     def mcp_server(self) -> str | None:
         return self.servers[-1].service_name if self.servers else None
+
+    def ran_in(self, trace_id: str) -> Span | None:
+        """The step that executed it in a trace."""
+        ran = (*reversed(self.executions), *self.clients, *self.servers)
+        return next((span for span in ran if span.trace_id == trace_id), None)
+
+    def told_in(self, trace_id: str) -> Told | None:
+        """What a model was first told in a trace."""
+        return next((told for told in self.told if told.span.trace_id == trace_id), None)
 
 
 def name_step(span: Span | None) -> str | None:
@@ -106,7 +136,10 @@ class CallBook:
         self._run_id = run_id
         self._calls: list[ToolCall] = []
         self._by_id: dict[str, ToolCall] = {}
+        self._by_name: dict[str, deque[ToolCall]] = {}
         self._by_step: dict[tuple[str, str], ToolCall] = {}
+        self._nameless_ids: Counter[str | None] = Counter()
+        self._silent: list[tuple[ToolCall, Span]] = []
 
     def read(self, traces: list[Trace]) -> list[ToolCall]:
         """The calls of the run, in the order they were asked for or first seen."""
@@ -118,15 +151,21 @@ class CallBook:
             self._read_approvals(spans)
         for _, spans, talk in walks:
             self._read_answers(spans, talk)
+        self._judge_silence()
         return sorted(self._calls, key=_first_ns)  # Of the same moment: in the order the model named them.
 
     def _open(self, call_id: str | None, name: str | None, arguments: str | None) -> ToolCall:
-        ordinal = sum(1 for call in self._calls if call.id is None and call.name == name)
-        parts = ("id", call_id) if call_id else ("name", name or "", arguments or "", str(ordinal))
+        if call_id:
+            parts = ("id", call_id)
+        else:
+            parts = ("name", name or "", arguments or "", str(self._nameless_ids[name]))
+            self._nameless_ids[name] += 1
         call = ToolCall(record_id("tool_call", self._run_id, *parts), call_id, name, arguments)
         self._calls.append(call)
         if call_id:
             self._by_id[call_id] = call
+        if name:
+            self._by_name.setdefault(name, deque()).append(call)
         return call
 
     def _read_requests(self, spans: list[Span], talk: dict[str, Talk]) -> None:
@@ -148,40 +187,69 @@ class CallBook:
 
     def _read_executions(self, spans: list[Span]) -> None:
         for span in spans:
-            if span.kind != "tool":
+            if span.kind not in _EXECUTING_KINDS:
                 continue
-            call = self._by_id.get(span.tool_call_id) if span.tool_call_id else self._waiting(span.tool_name)
+            if span.tool_call_id:
+                call = self._by_id.get(span.tool_call_id)
+            else:
+                call = self._handed_over(span) if span.kind == "handoff" else self._waiting(span)
             call = call or self._open(span.tool_call_id, span.tool_name, span.arguments)
-            call.executions.append(span)
             call.name = call.name or span.tool_name
             call.arguments = span.arguments or call.arguments
             call.result = span.result or call.result
             self._by_step[span.trace_id, span.span_id] = call
-            if span.outcome == "interrupted" and not call.asked_ns:
-                call.asking, call.asked_ns = span, span.end_ns or span.start_ns
+            if span.outcome == "interrupted":
+                call.interruptions.append(span)
+                if not call.asked_ns:
+                    call.asking, call.asked_ns = span, span.end_ns or span.start_ns
+            elif _is_silent(span):
+                call.interruptions.append(span)
+                self._silent.append((call, span))
+            else:
+                call.executions.append(span)
 
-    def _waiting(self, name: str | None) -> ToolCall | None:
-        """The first call of that tool that nothing has executed yet: what joins where no call id is sent."""
-        return next((call for call in self._calls if call.name == name and name and not call.steps), None)
+    def _waiting(self, span: Span) -> ToolCall | None:
+        """What joins where no call id is sent: the first untouched call of that tool, else one that an earlier trace left."""
+        named = self._by_name.get(span.tool_name or "", deque[ToolCall]())
+        while named and named[0].executed:
+            named.popleft()
+        fresh = next((call for call in named if not call.executed and not call.interruptions), None)
+        stopped = (call for call in named if not call.executed and call.interruptions)
+        return fresh or next((call for call in stopped if call.interruptions[-1].trace_id != span.trace_id), None)
+
+    def _handed_over(self, span: Span) -> ToolCall | None:
+        """A handoff's tool is named after the agent: `transfer_to_weather_agent` for `weather-agent`."""
+        agent = _plain(span.tool_name or "")
+        return next((c for c in self._calls if c.name and not c.executed and _plain(c.name).endswith(agent)), None)
 
     def _read_mcp(self, trace: Trace, spans: list[Span]) -> None:
+        depths = trace.depths()
+        nearest: dict[str, Span] = {}  # Of every span, the step above it that is part of a call.
         # Parents first, whatever the clocks of two processes say.
-        for span in sorted(spans, key=lambda span: sum(1 for _ in trace.ancestors(span))):
-            if span.mcp_method != TOOLS_CALL or span.kind not in ("mcp_client", "mcp_server"):
-                continue
-            enclosing = (self._by_step.get((above.trace_id, above.span_id)) for above in trace.ancestors(span))
-            call = next((call for call in enclosing if call is not None), None) or self._waiting(span.tool_name)
-            call = call or self._open(span.tool_call_id, span.tool_name, span.arguments)
-            self._by_step[span.trace_id, span.span_id] = call
-            call.name = call.name or span.tool_name
-            call.arguments = call.arguments or span.arguments
-            call.result = call.result or span.result
-            if span.kind == "mcp_server":
-                call.servers.append(span)
-                continue
-            nested = any(above in call.clients for above in trace.ancestors(span))
-            call.rounds += 0 if nested else 1
-            call.clients.append(span)
+        for span in sorted(spans, key=lambda span: depths[span.span_id]):
+            above = trace.spans.get(span.parent_span_id or "")
+            if above is not None and (above.trace_id, above.span_id) not in self._by_step:
+                above = nearest.get(above.span_id)
+            if above is not None:
+                nearest[span.span_id] = above
+            if span.mcp_method == TOOLS_CALL and span.kind in ("mcp_client", "mcp_server"):
+                self._admit_mcp(span, above)
+
+    def _admit_mcp(self, span: Span, above: Span | None) -> None:
+        if above is not None and above.kind == "mcp_server" and span.kind == "mcp_client":
+            above = None  # A server that calls another server makes a call of its own.
+        call = self._by_step[above.trace_id, above.span_id] if above else self._waiting(span)
+        call = call or self._open(span.tool_call_id, span.tool_name, span.arguments)
+        self._by_step[span.trace_id, span.span_id] = call
+        call.name = call.name or span.tool_name
+        call.arguments = call.arguments or span.arguments
+        call.result = call.result or span.result
+        if span.kind == "mcp_server":
+            call.servers.append(span)
+            return
+        if above is None or above.kind != "mcp_client":  # A library's client span around the SDK's is the same round.
+            call.rounds += 1
+        call.clients.append(span)
 
     def _read_approvals(self, spans: list[Span]) -> None:
         for span in spans:
@@ -194,9 +262,32 @@ class CallBook:
         for span in spans:
             for answer in talk[span.span_id].answers:
                 call = self._by_id.get(answer.id) if answer.id else None
-                if call is not None and call.answering is None:
-                    call.answering, call.answered_ns, call.answer = span, span.start_ns, answer.result
+                if call is not None:
+                    call.told.append(Told(span, answer.result))
                     call.result = call.result or answer.result
+
+    def _judge_silence(self) -> None:
+        """A tool's step without a result, where results are always sent, either returned nothing or stopped to ask.
+
+        It returned if the same trace goes on to tell the model an answer.
+        """
+        for call, span in self._silent:
+            if call.told_in(span.trace_id) is not None:
+                call.interruptions.remove(span)
+                call.executions.append(span)
+            elif not call.asked_ns:
+                call.asking, call.asked_ns, call.supposed = span, span.end_ns or span.start_ns, True
+
+
+def _is_silent(span: Span) -> bool:
+    if span.result is not None or span.outcome != "ok" or span.kind != "tool":
+        return False
+    dialect = dialect_of_scope(span.scope_name or "")
+    return dialect is not None and dialect.results_always_sent
+
+
+def _plain(name: str) -> str:
+    return _NOT_IN_A_NAME.sub("_", name.lower())
 
 
 def _first_ns(call: ToolCall) -> int:

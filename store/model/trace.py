@@ -17,6 +17,9 @@ class Trace:
     spans: dict[str, Span] = field(default_factory=dict[str, Span])
     versions: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     events: dict[str, Event] = field(default_factory=dict[str, Event])
+    first_sequence: int = 0
+    last_sequence: int = 0
+    """Where in the record its versions stand, superseded ones included; 0 before the first."""
 
     def admit(self, span: Span) -> Span | None:
         """Take in a version. Returns the version that is no longer current because of it: an older one, or `span` itself.
@@ -25,6 +28,8 @@ class Trace:
         """
         digests = self.versions.setdefault(span.span_id, [])
         digests.append(span.digest)
+        self.first_sequence = min(self.first_sequence or span.sequence, span.sequence)
+        self.last_sequence = max(self.last_sequence, span.sequence)
         span.revision = len(digests)
         current = self.spans.get(span.span_id)
         if current is None:
@@ -41,7 +46,8 @@ class Trace:
 
     def ordered(self) -> list[Span]:
         """Spans by start; of the same start, parents before children."""
-        return sorted(self.spans.values(), key=lambda span: (span.start_ns, self._depth(span), span.span_id))
+        depths = self.depths()
+        return sorted(self.spans.values(), key=lambda span: (span.start_ns, depths[span.span_id], span.span_id))
 
     def ancestors(self, span: Span) -> Iterator[Span]:
         """From the parent up to the root, as far as the record goes. A cycle (telemetry can lie) ends the walk."""
@@ -54,8 +60,24 @@ class Trace:
             yield parent
             span = parent
 
-    def _depth(self, span: Span) -> int:
-        return sum(1 for _ in self.ancestors(span))
+    def depths(self) -> dict[str, int]:
+        """How far below its root each span is, by span id; in a cycle all are on top. Every parent is looked at once."""
+        found: dict[str, int] = {}
+        for start in self.spans:
+            path: dict[str, None] = {}  # In order, and quick to look into.
+            at: str | None = start
+            while at is not None and at in self.spans and at not in found and at not in path:
+                path[at] = None
+                at = self.spans[at].parent_span_id
+            below = list(path)
+            if at is not None and at in path:
+                cycle = below.index(at)
+                found.update(dict.fromkeys(below[cycle:], 0))
+                below = below[:cycle]
+            depth = found[at] + 1 if at is not None and at in found else 0
+            for offset, span_id in enumerate(reversed(below)):
+                found[span_id] = depth + offset
+        return found
 
     def root(self) -> Span | None:
         """The earliest span without a parent; None when its root was never recorded."""
@@ -66,6 +88,19 @@ class Trace:
         """How many parents are named by a recorded span but were never recorded themselves."""
         named = {span.parent_span_id for span in self.spans.values() if span.parent_span_id}
         return len(named - self.spans.keys())
+
+    def mcp_servers(self) -> dict[str, str | None]:
+        """The service that answered, by the span id of each MCP client span above it."""
+        found: dict[str, str | None] = {}
+        for span in self.ordered():
+            if span.kind != "mcp_server":
+                continue
+            for above in self.ancestors(span):
+                if above.kind == "mcp_server" or above.span_id in found:
+                    break
+                if above.kind == "mcp_client":
+                    found[above.span_id] = span.service_name
+        return found
 
     def talk(self) -> "dict[str, Talk]":
         """What every span said, by span id: from its own attributes, else from the log records that belong to it."""
@@ -108,6 +143,10 @@ def _speaks(span: Span) -> bool:
 def usage_leaves(spans: Iterable[Span], trace: Trace) -> list[Span]:
     """The spans whose usage counts: those with usage that have no descendant with usage. Totals on parents repeat it."""
     bearing = [span for span in spans if any(getattr(span, name) is not None for name in USAGE_KINDS)]
-    ids = {span.span_id for span in bearing}
-    repeated = {above.span_id for span in bearing for above in trace.ancestors(span) if above.span_id in ids}
-    return [span for span in bearing if span.span_id not in repeated]
+    above_some: set[str] = set()
+    for span in bearing:
+        for above in trace.ancestors(span):
+            if above.span_id in above_some:
+                break  # From here on up another leaf has been before.
+            above_some.add(above.span_id)
+    return [span for span in bearing if span.span_id not in above_some]

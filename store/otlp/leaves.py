@@ -3,6 +3,10 @@
 A record is evidence only together with what it was said about: its leaf is SHA-256 over 0x00 (RFC 6962's leaf prefix),
 the digest of its resource, the digest of its scope (each with its schema URL), and the record's own protobuf. The root
 over the leaves of a request (RFC 6962's tree) is what a journal frame carries.
+
+The protobuf is what the official runtime writes too, so that anybody can compute a leaf, with two exceptions: fields that
+OTLP does not know are in the frame but not in the leaf (but for those inside arrays and maps), and the doubles of a
+metric that proto3 leaves out when they are 0.0 are left out when they are -0.0.
 """
 
 from hashlib import sha256

@@ -1,11 +1,13 @@
 """OTLP's AnyValue as plain Python, and plain Python as JSON that loses nothing.
 
 Strings, booleans, integers, arrays and maps are themselves. What JSON cannot say is written the way OTLP's own JSON
-mapping does: bytes as `{"bytesValue": base64}`, non-finite doubles as "NaN", "Infinity", "-Infinity".
+mapping does: bytes as `{"bytesValue": base64}`, non-finite doubles as "NaN", "Infinity", "-Infinity". A string given as
+the index of a table that only profiles have is `{"stringValueStrindex": index}`: it is no number of the sender's.
 """
 
 import base64
 import math
+import sys
 from itertools import pairwise
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ import pyarrow as pa
 from opentelemetry.proto.common.v1 import common_pb2
 
 _ENCODER: Final = msgspec.json.Encoder()
-_SCALARS: Final = ("bool_value", "int_value", "double_value", "bytes_value")
+_SCALARS: Final = ("bool_value", "int_value", "double_value", "bytes_value", "string_value_strindex")
 
 
 def any_value(message: common_pb2.AnyValue) -> Any:
@@ -27,12 +29,8 @@ def any_value(message: common_pb2.AnyValue) -> Any:
             return [any_value(item) for item in message.array_value.values]
         case "kvlist_value":
             return key_values(message.kvlist_value.values)
-        case "double_value":
-            return finite(message.double_value)
-        case "bytes_value":
-            return _bytes(message.bytes_value)
         case member:
-            return getattr(message, member)
+            return _scalar(member, getattr(message, member))
 
 
 def key_values(pairs: Any) -> dict[str, Any]:
@@ -61,10 +59,7 @@ def any_values(values: pa.StructArray) -> list[Any]:
         column = values.field(name)
         if column.null_count < len(column):
             for index in np.flatnonzero(np.asarray(column.is_valid())).tolist():
-                value = column[index].as_py()
-                result[index] = finite(value) if name == "double_value" else value
-                if name == "bytes_value":
-                    result[index] = _bytes(value)
+                result[index] = _scalar(name, column[index].as_py())
     for name, message in (("array_value", common_pb2.ArrayValue), ("kvlist_value", common_pb2.KeyValueList)):
         column = values.field(name)
         if column.null_count < len(column):
@@ -77,7 +72,7 @@ def any_values(values: pa.StructArray) -> list[Any]:
 def attribute_dicts(attributes: pa.ListArray) -> list[dict[str, Any]]:
     """A column of attribute lists as one dict a row."""
     items = attributes.flatten()
-    keys: list[str] = items.field("key").to_pylist()
+    keys = _interned(items.field("key"))
     values = any_values(items.field("value"))
     offsets = np.asarray(attributes.offsets)
     offsets = (offsets - offsets[0]).tolist()
@@ -88,9 +83,21 @@ def attribute_dicts(attributes: pa.ListArray) -> list[dict[str, Any]]:
     return rows
 
 
+def _interned(column: pa.StringArray) -> list[str]:
+    """Keys as Python strings, equal ones as one object: a batch has few, and their hashes are then computed once."""
+    encoded = column.dictionary_encode()
+    known = np.array([sys.intern(key) for key in encoded.dictionary.to_pylist()], dtype=object)
+    return known[encoded.indices.to_numpy()].tolist() if len(known) else []
+
+
 def to_json(value: Any) -> str:
     """Plain Python, as `any_value` gives it, as compact JSON."""
-    return _ENCODER.encode(value).decode()
+    return to_json_bytes(value).decode()
+
+
+def to_json_bytes(value: Any) -> bytes:
+    """The same as UTF-8."""
+    return _ENCODER.encode(value)
 
 
 def finite(value: Any) -> Any:
@@ -100,5 +107,13 @@ def finite(value: Any) -> Any:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _bytes(value: bytes) -> dict[str, str]:
-    return {"bytesValue": base64.b64encode(value).decode()}
+def _scalar(member: str, value: Any) -> Any:
+    match member:
+        case "double_value":
+            return finite(value)
+        case "bytes_value":
+            return {"bytesValue": base64.b64encode(value).decode()}
+        case "string_value_strindex":
+            return {"stringValueStrindex": value}
+        case _:
+            return value

@@ -1,7 +1,7 @@
 import pytest
 
 from collector import errors
-from collector.errors import ANSWERS, CollectorError, answer_for, message_for
+from collector.errors import ANSWERS, RETRY_SECONDS_MAX, CollectorError, Overloaded, answer_for, message_for
 from store import errors as store_errors
 
 # What the OTLP specification lets a sender repeat.
@@ -16,6 +16,18 @@ def descendants(root: type[Exception]) -> list[type[Exception]]:
 def test_a_status_is_retryable_for_senders_exactly_where_the_table_says_so(cause: type[Exception]) -> None:
     answer = ANSWERS[cause]
     assert (answer.http_status in RETRYABLE_HTTP) == answer.retryable
+
+
+def test_nobody_is_asked_to_wait_for_longer_than_an_exporter_keeps_a_batch() -> None:
+    assert RETRY_SECONDS_MAX <= 10 / 2, "the exporters' timeout is 10 s and some of it is over when the refusal comes"
+    waits = [answer.retry_after_seconds for answer in ANSWERS.values() if answer.retryable]
+    assert max(waits) <= RETRY_SECONDS_MAX
+    assert min(waits) >= 1
+
+
+def test_an_error_that_knows_when_to_come_back_says_so() -> None:
+    assert answer_for(Overloaded("full", 3)).retry_after_seconds == 3
+    assert answer_for(Overloaded("full")).retry_after_seconds == ANSWERS[Overloaded].retry_after_seconds
 
 
 @pytest.mark.parametrize("cause", descendants(CollectorError), ids=lambda cause: cause.__name__)

@@ -107,7 +107,7 @@ def test_a_full_journal_is_unavailable_with_retry_info_in_both_places(door: Door
     door.bench.journal.failure = JournalFull("no room for another segment")
     error = door.refusal(traces())
     assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "no room for another segment")
-    assert_retry_after(error, 30)
+    assert_retry_after(error, 5)
 
 
 def assert_retry_after(error: Any, seconds: int) -> None:
@@ -127,7 +127,7 @@ def test_a_defect_of_ours_is_retryable(door: Door, traces: Build) -> None:
     assert "secret" not in error.details()
 
 
-@pytest.mark.parametrize("limits", [{"requests_in_flight_max": 1}, {"bytes_in_flight_max": 300}])
+@pytest.mark.parametrize("limits", [{"grpc_calls_max": 1}, {"bytes_in_flight_max": 300}])
 def test_past_what_may_be_in_flight_a_sender_is_told_to_come_back(
     open_door: Callable[..., Door], traces: Build, limits: dict[str, int]
 ) -> None:
@@ -142,7 +142,7 @@ def test_past_what_may_be_in_flight_a_sender_is_told_to_come_back(
         assert first.result()[1] == {"spanledger-position": "remembered:1"}
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert_retry_after(error, 1)
-    assert door.bench.sample("spanledger_ingest_refused_requests_total", reason="overloaded") == 1
+    assert door.bench.sample("spanledger_ingest_refused_requests_total", signal="traces", reason="overloaded") == 1
     assert door.call(body)[1] == {"spanledger-position": "remembered:2"}
 
 

@@ -32,8 +32,8 @@ def status_of(answered: Answered) -> Status:
     return Status.FromString(answered.body)
 
 
-def refused(bench: Bench, reason: str) -> float:
-    return bench.sample("spanledger_ingest_refused_requests_total", reason=reason)
+def refused(bench: Bench, reason: str, signal: str = "traces") -> float:
+    return bench.sample("spanledger_ingest_refused_requests_total", signal=signal, reason=reason)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,8 @@ def test_another_path_is_refused_with_404_and_a_list_of_the_paths(ask: Ask, path
 @pytest.mark.parametrize(
     ("failure", "seconds"),
     [
-        (JournalFull("no room for another segment on the data folder's disk"), 30),
-        (JournalFailed("an fsync failed"), 30),
+        (JournalFull("no room for another segment on the data folder's disk"), 5),
+        (JournalFailed("an fsync failed"), 5),
         (JournalClosed("shutting down"), 5),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_retryable_refusal_in_json_tells_its_retry_info(ask: Ask, bench: Bench
     assert json.loads(answered.body) == {
         "code": 14,
         "message": "no room",
-        "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}],
+        "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "5s"}],
     }
 
 
@@ -301,7 +301,7 @@ def test_a_sender_that_stalls_is_refused_with_408(make_bench: Callable[..., Benc
 def test_past_the_requests_in_flight_a_sender_gets_429_and_the_loop_stays_free(
     make_bench: Callable[..., Bench], traces: Build
 ) -> None:
-    bench, app = small_app(make_bench, requests_in_flight_max=2)
+    bench, app = small_app(make_bench, http_requests_max=2)
     bench.journal.gate.clear()
 
     async def crowd() -> tuple[Answered, list[Answered]]:
@@ -391,7 +391,7 @@ def test_requests_and_acks_are_counted(ask: Ask, bench: Bench, traces: Build) ->
     assert [ended(outcome) for outcome in ("stored", "partial", "refused", "empty")] == [1, 1, 2, 1]
     assert ended("refused", "none") == 1
     assert bench.sample("spanledger_ack_seconds_count", signal="traces") == 4
-    assert (refused(bench, "malformed"), refused(bench, "unknown_path")) == (1, 1)
+    assert (refused(bench, "malformed"), refused(bench, "unknown_path", "none")) == (1, 1)
 
 
 def test_the_log_has_a_traceback_for_a_defect_of_ours_and_one_line_for_a_full_disk(

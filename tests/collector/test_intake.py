@@ -1,17 +1,26 @@
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
+import structlog
 from collector_bench import Bench, Capture
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from structlog.testing import LogCapture
 
-from collector.errors import DecoderPanicked
-from collector.intake import Outcome
+from collector.errors import DecoderPanicked, Overloaded
+from collector.intake import LOG_SECONDS, Outcome
+from collector.refusal import REMEDY
 from store.errors import JournalFull, MalformedOtlp
+from store.metrics import LABEL_VALUES_MAX
 from store.otlp.decode import Decoded, decode, records_of
 from store.otlp.leaves import leaves_of
 from store.record import FrameDraft, Position, Signal
 
 Build = Callable[..., bytes]
+DEFAULT = {"signal": "traces", "tenant": "default"}
 
 
 def test_every_real_body_is_stored_whole_with_the_leaf_of_each_record(bench: Bench, captures: list[Capture]) -> None:
@@ -37,15 +46,14 @@ def test_a_request_without_records_is_not_stored(bench: Bench, traces: Build, lo
 
 def test_refused_spans_are_left_out_and_the_rest_is_stored(bench: Bench, traces: Build) -> None:
     outcome = bench.intake.accept(Signal.TRACES, traces({"name": "a"}, {"trace_id": bytes(16)}, {"name": "b"}))
-    assert outcome == Outcome(
-        Position("remembered", 1), 2, 1, "refused 1 of 3 spans: 1 with a trace id that is not 16 bytes or is all zero"
-    )
+    why = f"refused 1 of 3 spans: 1 with a trace id that is not 16 bytes or is all zero; {REMEDY}"
+    assert outcome == Outcome(Position("remembered", 1), 2, 1, why)
     [draft] = bench.journal.drafts
     assert draft.body == traces({"name": "a"}, {"name": "b"})
     assert len(draft.leaves) == 2
-    assert bench.sample("spanledger_ingest_refused_records_total", signal="traces", reason="trace_id") == 1
-    assert bench.sample("spanledger_ingest_records_total", signal="traces") == 2
-    assert bench.sample("spanledger_ingest_bytes_total", signal="traces") == len(draft.body)
+    assert bench.sample("spanledger_ingest_refused_records_total", **DEFAULT, reason="trace_id") == 1
+    assert bench.sample("spanledger_ingest_records_total", **DEFAULT) == 2
+    assert bench.sample("spanledger_ingest_bytes_total", **DEFAULT) == len(draft.body)
 
 
 def test_a_request_of_which_all_is_refused_is_not_stored(bench: Bench, traces: Build) -> None:
@@ -76,7 +84,7 @@ def test_when_the_boundary_fails_nothing_is_stored(make_bench: Callable[..., Ben
 
 
 def test_a_truncated_body_is_malformed(bench: Bench, traces: Build) -> None:
-    with pytest.raises(MalformedOtlp):
+    with pytest.raises(MalformedOtlp, match=r"not an OTLP traces request.*look at the sender's endpoint"):
         bench.intake.accept(Signal.TRACES, traces()[:-1])
 
 
@@ -84,7 +92,7 @@ def test_what_the_journal_refuses_is_not_counted_as_stored(bench: Bench, traces:
     bench.journal.failure = JournalFull("no room for another segment")
     with pytest.raises(JournalFull):
         bench.intake.accept(Signal.TRACES, traces())
-    assert bench.sample("spanledger_ingest_records_total", signal="traces") == 0
+    assert bench.sample("spanledger_ingest_records_total", **DEFAULT) == 0
 
 
 def test_a_span_without_resource_and_scope_is_stored(bench: Bench) -> None:
@@ -114,3 +122,47 @@ def test_an_interrupt_is_not_taken_for_a_panic(make_bench: Callable[..., Bench],
 
     with pytest.raises(KeyboardInterrupt):
         make_bench(boundary=Interrupted()).intake.accept(Signal.TRACES, traces())
+
+
+def test_tenants_past_the_bound_are_counted_as_other(bench: Bench, traces: Build) -> None:
+    for number in range(LABEL_VALUES_MAX + 5):
+        bench.intake.accept(Signal.TRACES, traces(), tenant=f"tenant {number}")
+    counted = "spanledger_ingest_records_total"
+    assert bench.sample(counted, signal="traces", tenant="tenant 0") == 1
+    assert bench.sample(counted, signal="traces", tenant="other") == 5
+
+
+def test_the_columns_of_a_request_are_gone_while_it_waits_for_the_disk(
+    make_bench: Callable[..., Bench], traces: Build
+) -> None:
+    seen: list[weakref.ref[pa.RecordBatch]] = []
+
+    class Watching:
+        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+            seen.append(weakref.ref(decoded.batch))
+            return decoded
+
+    bench = make_bench(boundary=Watching())
+    bench.journal.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        request = pool.submit(bench.intake.accept, Signal.TRACES, traces())
+        assert bench.journal.entered.wait(30)
+        assert seen[0]() is None
+        bench.journal.gate.set()
+        request.result(30)
+
+
+def test_a_crowd_that_is_refused_is_logged_once_a_second_with_how_many(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture, now = LogCapture(), [100.0]
+    monkeypatch.setattr("collector.intake._log", structlog.wrap_logger(None, processors=[capture]))
+    monkeypatch.setattr("collector.intake.time", SimpleNamespace(monotonic=lambda: now[0]))
+    for _ in range(1000):
+        bench.intake.declined(Signal.TRACES, "http", Overloaded("full"))
+    bench.intake.declined(Signal.TRACES, "http", JournalFull("no room"))
+    now[0] += LOG_SECONDS
+    bench.intake.declined(Signal.TRACES, "http", Overloaded("full"))
+    logged = [(entry["reason"], entry.get("since_last_line")) for entry in capture.entries]
+    assert logged == [("overloaded", None), ("journal_full", None), ("overloaded", 999)]
+    assert bench.sample("spanledger_ingest_refused_requests_total", signal="traces", reason="overloaded") == 1001

@@ -63,7 +63,8 @@ def test_the_message_says_how_many_of_what_and_why(traces: Build) -> None:
     message = refused(Signal.TRACES, traces({}, {"trace_id": bytes(16)}, {"trace_id": b"x"}, {"span_id": b""})).message
     assert message == (
         "refused 3 of 4 spans: 2 with a trace id that is not 16 bytes or is all zero; "
-        "1 with a span id that is not 8 bytes or is all zero"
+        "1 with a span id that is not 8 bytes or is all zero; "
+        "correct these ids where they are made; sending them again does not help"
     )
 
 

@@ -85,7 +85,8 @@ def check_stored(bench: Bench) -> None:
     [traces] = [draft for draft in bench.journal.drafts if draft.signal is Signal.TRACES]
     request = ExportTraceServiceRequest.FromString(traces.body)
     assert {span.name for span in request.resource_spans[0].scope_spans[0].spans} == {"invoke_agent", "execute_tool"}
-    assert bench.registry.get_sample_value("spanledger_ingest_refused_requests_total", {"reason": "malformed"}) is None
+    malformed = {"signal": "traces", "reason": "malformed"}
+    assert bench.registry.get_sample_value("spanledger_ingest_refused_requests_total", malformed) is None
 
 
 @pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip, Compression.Deflate])

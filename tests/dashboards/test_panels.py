@@ -19,7 +19,9 @@ ZERO_WHEN_WELL = {
     "Lag now",
     "Frames in quarantine",
     "Requests in flight",
+    "Bytes in flight",
     "Projection lag",
+    "Projection lag in bytes",
     "Quarantined frames",
 }
 # Labels that Prometheus adds to every sample.

@@ -49,6 +49,6 @@ def test_content_is_one_line_of_at_most_the_width():
 def test_what_an_agent_said_cannot_drive_the_terminal():
     assert phrases.printable("\x1b]0;owned\x07\x9b31m") == r"\u001b]0;owned\u0007\u009b31m"
     assert phrases.printable("abc\u202edef") == r"abc\u202edef"
-    assert phrases.printable("naïve – 日本\n\ttext") == "naïve – 日本\n\ttext"
+    assert phrases.printable("naïve é 日本\n\ttext") == "naïve é 日本\n\ttext"
     assert "\x1b" not in phrases.content({"a": "\x1b[2J"}, 80)
     assert "\x1b" not in phrases.content("\x1b[2J", 80)

@@ -21,26 +21,39 @@ def _drawn(renderable, width: int = 160) -> str:
 
 
 def test_a_run_is_a_row_with_what_an_operator_asks_first():
-    lines = _drawn(runs_table([make_run("0123456789abcdef0123456789abcdef", status="error")])).splitlines()
+    lines = _drawn(runs_table([make_run("0123456789abcdef0123456789abcdef", status="error")], wide=True)).splitlines()
     assert lines[0].split() == ["STARTED", "(UTC)", "RUN", "AGENT", "STATUS", "TOOK", "STEPS", "TOOLS", "FAILED",
                                 "TOKENS", "COST"]  # fmt: skip
-    assert lines[1].split() == ["2026-07-01", "12:00:00", "0123456789abcdef0123456789abcdef", "release-manager", "error",
+    assert lines[1].split() == ["07-01", "12:00:00", "0123456789abcdef0123456789abcdef", "release-manager", "error",
                                 "4.5", "s", "7", "2", "1", "1,540", "$0.0123"]  # fmt: skip
 
 
 def test_what_nobody_said_is_a_dash():
     row = make_run(agent_name=None, service_name=None, started_at=None, duration_ns=None, input_tokens=None,
                    output_tokens=None, cost_usd=None)  # fmt: skip
-    assert _drawn(runs_table([row])).splitlines()[1].split() == ["-", "run-1", "-", "ok", "-", "7", "2", "1", "-", "-"]
+    assert _drawn(runs_table([row], wide=True)).splitlines()[1].split() == [
+        "-",
+        "run-1",
+        "-",
+        "ok",
+        "-",
+        "7",
+        "2",
+        "1",
+        "-",
+        "-",
+    ]
 
 
 def test_a_run_id_is_never_cut_on_a_narrow_terminal():
     run_id = "0123456789abcdef0123456789abcdef"
-    assert run_id in _drawn(runs_table([make_run(run_id)]), width=60)
+    assert f"{run_id}  release-manager  interrupted" in _drawn(
+        runs_table([make_run(run_id, status="interrupted")], wide=False), width=80
+    )
 
 
 def test_names_from_telemetry_are_neither_markup_nor_control_characters():
-    drawn = _drawn(runs_table([make_run(agent_name="[red]x\x1b[2J")]))
+    drawn = _drawn(runs_table([make_run(agent_name="[red]x\x1b[2J")], wide=True))
     assert "[red]x" in drawn
     assert "\x1b" not in drawn
 
@@ -48,7 +61,7 @@ def test_names_from_telemetry_are_neither_markup_nor_control_characters():
 def test_a_step_is_a_line():
     line = step_line(make_step(outcome="error", error_type="ToolError", tool_name="deploy", run_id="0123456789abcdef"))
     assert line.plain.split() == ["12:00:01", "0123456789ab", "tool", "error", "250", "ms", "execute_tool", "deploy",
-                                  "deploy", "ToolError"]  # fmt: skip
+                                  "ToolError"]  # fmt: skip
 
 
 def _body(signal: Signal, records: int) -> Body:

@@ -33,14 +33,26 @@ def test_an_unknown_step_or_content_is_404(api, path):
 
 def test_new_steps_are_asked_for_from_the_last_position_seen(api, reader):
     reader.step_rows = [make_step(f"step-{n}", position=f"{JOURNAL_ID}:{n}") for n in (1, 2, 3)]
-    body = api.get("/v1/steps?limit=2").json()
+    body = api.get("/v1/steps?limit=3").json()
     assert [row["step_id"] for row in body["steps"]] == ["step-1", "step-2"]
     assert reader.asked is None
-    body = api.get("/v1/steps", params={"after": body["next_position"]}).json()
+    body = api.get("/v1/steps", params={"after": body["next_position"], "limit": 3}).json()
     assert [row["step_id"] for row in body["steps"]] == ["step-3"]
     assert reader.asked == Position(JOURNAL_ID, 2)
     body = api.get("/v1/steps", params={"after": body["next_position"]}).json()
     assert body == {"steps": [], "next_position": f"{JOURNAL_ID}:3"}
+
+
+@pytest.mark.parametrize("limit", range(1, 12))
+def test_no_page_of_new_steps_ends_within_a_request(api, reader, limit):
+    positions = [1, 2, 2, 2, 2, 2, 2, 3, 4, 4]
+    reader.step_rows = [make_step(f"step-{n}", position=f"{JOURNAL_ID}:{at}") for n, at in enumerate(positions)]
+    seen: list[str] = []
+    parameters: dict[str, str] = {"limit": str(limit)}
+    while steps := (body := api.get("/v1/steps", params=parameters).json())["steps"]:
+        seen += [row["step_id"] for row in steps]
+        parameters["after"] = body["next_position"]
+    assert seen == [row.step_id for row in reader.step_rows]
 
 
 def test_a_bad_after_is_refused_by_its_own_name(api):

@@ -1,0 +1,1 @@
+SELECT tenant, trace_id FROM owed;

@@ -1,0 +1,167 @@
+"""The attributes of one span, read by its plan: columns, content by reference, and what stays an attribute."""
+
+from typing import Any
+
+from store.model.columns import read_text
+from store.model.content import INLINE_BYTES_MAX, ContentSink, Pieces
+from store.model.dialect import ContentRule
+from store.model.indexed import indexed_messages
+from store.model.messages import parsed
+from store.model.plan import MESSAGE_COLUMNS, Plan
+from store.model.span import Span, ToolRequest
+from store.otlp.values import to_json_bytes
+
+
+class AttributeReader:
+    """Reads one span. `pieces` is what went to content, by place; `heard` the messages that were given and said."""
+
+    def __init__(self, span: Span, plan: Plan, sink: ContentSink) -> None:
+        self._span = span
+        self._plan = plan
+        self._sink = sink
+        self.pieces: dict[str, Any] = {}
+        self.heard: dict[str, Pieces] = {}
+
+    def read(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Fill the span's columns; returns the attributes that stay inline. The others are in `pieces`."""
+        span, plan = self._span, self._plan
+        self._read_columns(attributes)
+        span.kind = self._kind(attributes)
+        self._read_name()
+        kept = {key: attributes[key] for key in plan.kept}
+        for key in plan.kept:
+            if is_large(kept[key]):
+                self._keep(f"attributes/{key}", self._sink.put_value(span.tenant, kept.pop(key)))
+        for key, rule in plan.content:
+            if not rule.kinds or span.kind in rule.kinds:
+                self._read_content(key, attributes[key], rule)
+            elif is_large(attributes[key]):
+                self._keep(f"attributes/{key}", self._sink.put_value(span.tenant, attributes[key]))
+            else:
+                kept[key] = attributes[key]
+        for prefix, column in plan.indexed:
+            self._read_indexed(attributes, prefix, column)
+        if plan.approvals is not None:
+            self._read_approvals(attributes)
+        return kept
+
+    def _read_columns(self, attributes: dict[str, Any]) -> None:
+        """The first source of a column whose value can be read feeds it."""
+        span, plan = self._span, self._plan
+        for column, keys in plan.texts:
+            for key in keys:
+                value = attributes[key]
+                read = value if value.__class__ is str else read_text(value)
+                if read:
+                    setattr(span, column, read)
+                    break
+        for column, reader, keys in plan.others:
+            for key in keys:
+                read = reader(attributes[key])
+                if read is not None:
+                    setattr(span, column, read)
+                    break
+
+    def _read_name(self) -> None:
+        """What only the span's name says, where no attribute said it."""
+        span = self._span
+        for rule in self._plan.span_names:
+            fits = (not rule.kinds or span.kind in rule.kinds) and not (rule.root and span.parent_span_id)
+            if fits and (matched := rule.pattern.match(span.name)):
+                setattr(span, rule.column, matched["value"])
+
+    def shrink_events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Span events with their large values moved to content."""
+        for index, event in enumerate(events):
+            for key in [key for key, value in event["attributes"].items() if is_large(value)]:
+                value = event["attributes"].pop(key)
+                self._keep(f"events/{index}/{key}", self._sink.put_value(self._span.tenant, value))
+        return events
+
+    def _kind(self, attributes: dict[str, Any]) -> str:
+        for rule in self._plan.kinds:
+            value = attributes[rule.attribute]
+            if value is None or (rule.span_kind and rule.span_kind != self._span.span_kind):
+                continue
+            if rule.span_name is not None and not rule.span_name.match(self._span.name):
+                continue
+            if rule.kind is not None:
+                return rule.kind
+            if isinstance(value, str) and value in rule.values:
+                return rule.values[value]
+        return "other"
+
+    def _read_content(self, key: str, value: Any, rule: ContentRule) -> None:
+        span, column = self._span, rule.column
+        is_messages = column in MESSAGE_COLUMNS
+        if is_messages:
+            pieces = self._sink.put_array(span.tenant, value, self._conversation(column, value))
+        else:
+            pieces = self._sink.put_value(span.tenant, value)
+        self._keep(f"attributes/{key}", pieces)
+        if column == "unread_messages" or getattr(span, column) is not None or value in (None, ""):
+            return
+        if rule.only_json and not isinstance(parsed(value), dict | list):
+            return
+        if rule.inside and (unwrapped := self._unwrap(value, rule)) is not None:
+            pieces = self._sink.put_value(span.tenant, unwrapped)
+        else:
+            self.pieces[f"attributes/{key}"] = pieces.as_json(column)
+        setattr(span, column, pieces.ids if is_messages else pieces.ids[0])
+        if column in ("input_messages", "output_messages"):
+            self.heard[column] = pieces
+
+    def _unwrap(self, value: Any, rule: ContentRule) -> Any:
+        """What a value wraps; takes the call's id from the wrapping where the span does not say it."""
+        wrapped = parsed(value)
+        if self._span.tool_call_id is None and rule.call_id:
+            self._span.tool_call_id = read_text(_inside(wrapped, rule.call_id))
+        return _inside(wrapped, rule.inside)
+
+    def _conversation(self, column: str, value: Any) -> tuple[str, ...]:
+        """What a history grows under: the calls of one agent. Instructions and definitions are the same everywhere."""
+        span = self._span
+        if column == "input_messages":
+            return (column, span.tenant, span.trace_id, span.parent_span_id or "")
+        if column in ("system_instructions", "tool_definitions") and isinstance(value, str):
+            return (column, span.tenant, str(len(value)), value[-40:])
+        return ()
+
+    def _read_indexed(self, attributes: dict[str, Any], prefix: str, column: str) -> None:
+        if getattr(self._span, column) is not None:
+            return
+        messages = indexed_messages(attributes, prefix)
+        if messages:
+            pieces = self._sink.put_array(self._span.tenant, messages)
+            setattr(self._span, column, pieces.ids)
+            self.heard[column] = pieces
+
+    def _read_approvals(self, attributes: dict[str, Any]) -> None:
+        rule = self._plan.approvals
+        waiting = parsed(attributes.get(rule.attribute)) if rule else None
+        asked = waiting.get(rule.path) if rule and isinstance(waiting, dict) else None
+        if rule is None or not isinstance(asked, list):
+            return
+        for call in asked:
+            if isinstance(call, dict):
+                arguments = parsed(call.get(rule.arguments))
+                piece = None if arguments is None else self._sink.put_value(self._span.tenant, arguments).ids[0]
+                self._span.approvals.append(
+                    ToolRequest(read_text(call.get(rule.id)), read_text(call.get(rule.tool_name)), piece)
+                )
+
+    def _keep(self, place: str, pieces: Pieces) -> None:
+        self.pieces[place] = pieces.as_json()
+
+
+def _inside(value: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def is_large(value: Any) -> bool:
+    """Whether a value is better kept once, as content, than on every step."""
+    if value.__class__ is str:
+        return len(value) > INLINE_BYTES_MAX
+    return isinstance(value, list | dict) and len(to_json_bytes(value)) > INLINE_BYTES_MAX

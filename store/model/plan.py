@@ -1,0 +1,86 @@
+"""How to read a span, worked out once for each shape: an instrumentation sends the same keys again and again.
+
+A shape is a scope name and the keys of a span's attributes. Its plan says which dialect it is, which keys feed which column
+in which order, which are content, which rules can apply at all, and what stays an attribute.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from store.model.columns import READERS
+from store.model.dialect import (
+    ApprovalRule,
+    ContentRule,
+    Dialect,
+    KindRule,
+    OutcomeRule,
+    SpanNameRule,
+    dialect_of,
+)
+
+MESSAGE_COLUMNS: Final = frozenset(
+    {"input_messages", "output_messages", "system_instructions", "tool_definitions", "unread_messages"}
+)
+PLANS_MAX: Final = 10_000  # Shapes are a few hundred in practice; hostile key names must not fill the memory.
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """See the module. `texts` are columns that are read as text, `others` have readers of their own."""
+
+    dialect: Dialect
+    texts: tuple[tuple[str, tuple[str, ...]], ...]
+    others: tuple[tuple[str, Callable[[Any], Any], tuple[str, ...]], ...]
+    content: tuple[tuple[str, ContentRule], ...]
+    kept: tuple[str, ...]
+    """Keys that are never content. Those of `content` whose kinds do not fit are kept, too."""
+    kinds: tuple[KindRule, ...]
+    outcomes: tuple[OutcomeRule, ...]
+    """Those of the span's own attributes. `dialect.outcomes` also speak of the exception that it recorded."""
+    indexed: tuple[tuple[str, str], ...]
+    approvals: ApprovalRule | None
+    span_names: tuple[SpanNameRule, ...]
+    """Those for columns that no key of the shape feeds."""
+
+
+_plans: dict[tuple[str, tuple[str, ...]], Plan] = {}
+
+
+def plan_of(scope_name: str, keys: tuple[str, ...]) -> Plan:
+    """The plan for spans of this scope with these attribute keys."""
+    found = _plans.get((scope_name, keys))
+    if found is None:
+        if len(_plans) >= PLANS_MAX:
+            _plans.clear()
+        found = _plans[scope_name, keys] = _make(dialect_of(scope_name, keys), keys)
+    return found
+
+
+def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
+    fed: dict[str, list[tuple[int, str]]] = {}
+    for key in keys:
+        if key in dialect.columns:
+            column, rank = dialect.columns[key]
+            fed.setdefault(column, []).append((rank, key))
+    sources = {column: tuple(key for _, key in sorted(ranked)) for column, ranked in fed.items()}
+    content = sorted(
+        ((key, dialect.content[key]) for key in keys if key in dialect.content), key=lambda one: one[1].rank
+    )
+    present = frozenset(keys)
+    return Plan(
+        dialect=dialect,
+        texts=tuple((column, found) for column, found in sources.items() if column not in READERS),
+        others=tuple((column, READERS[column], found) for column, found in sources.items() if column in READERS),
+        content=tuple(content),
+        kept=tuple(key for key in keys if key not in dialect.content),
+        kinds=tuple(rule for rule in dialect.kinds if rule.attribute in present),
+        outcomes=tuple(rule for rule in dialect.outcomes if rule.attribute in present),
+        indexed=tuple(
+            (prefix, column)
+            for prefix, column in dialect.indexed.items()
+            if any(key.startswith(prefix) for key in keys)
+        ),
+        approvals=dialect.approvals if dialect.approvals and dialect.approvals.attribute in present else None,
+        span_names=tuple(rule for rule in dialect.span_names if rule.column not in sources),
+    )

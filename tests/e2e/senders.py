@@ -1,0 +1,120 @@
+"""Agents under load: threads that send whole traces over both protocols and remember exactly what was acknowledged."""
+
+import itertools
+import random
+import threading
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import grpc
+import httpx
+from otlp_bodies import trace_body, trace_id_of
+from running_server import POSITION_HEADER, PROTOBUF, RunningServer
+
+TRACES_EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+SPANS_MAX: Final = 5
+JOIN_SECONDS: Final = 30
+
+
+def position_of(call: grpc.Call) -> str:
+    """The receipt that a gRPC acknowledgement carries."""
+    position = dict(call.trailing_metadata())[POSITION_HEADER]
+    assert isinstance(position, str)
+    return position
+
+
+@dataclass
+class Sent:
+    """What was sent, and what of it was acknowledged, by trace id (hex): the number of spans."""
+
+    tried: dict[str, int] = field(default_factory=dict[str, int])
+    acknowledged: dict[str, int] = field(default_factory=dict[str, int])
+    last_position: str = ""
+
+
+class Senders:
+    """`senders` threads, every other one over gRPC, each request a trace of its own. A context: they run inside it and
+    have ended after it. A refused or broken request ends its thread: whoever broke it is the test.
+    """
+
+    def __init__(self, server: RunningServer, *, senders: int, service: str, first_trace: int, seed: int) -> None:
+        self.sent = Sent()
+        self.breaks: list[str] = []
+        self._server = server
+        self._service = service
+        self._numbers = itertools.count(first_trace)
+        self._random = random.Random(seed)
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._over_grpc if number % 2 else self._over_http) for number in range(senders)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(JOIN_SECONDS)
+            assert not thread.is_alive(), "a sender still waits for an answer"
+
+    def wait_for(self, acknowledged: int, seconds: float) -> None:
+        """Return when so many requests were acknowledged."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.sent.acknowledged) >= acknowledged, seconds), self.breaks
+
+    def _next(self) -> tuple[str, bytes]:
+        with self._changed:
+            trace, spans = next(self._numbers), self._random.randint(1, SPANS_MAX)
+            trace_id = trace_id_of(trace).hex()
+            self.sent.tried[trace_id] = spans
+        return trace_id, trace_body(trace, spans, service=self._service)
+
+    def _acknowledged(self, trace_id: str, position: str) -> None:
+        with self._changed:
+            self.sent.acknowledged[trace_id] = self.sent.tried[trace_id]
+            self.sent.last_position = position
+            self._changed.notify_all()
+
+    def _over_http(self) -> None:
+        with httpx.Client(base_url=self._server.ready["otlp_http"], timeout=JOIN_SECONDS, trust_env=False) as client:
+            while not self._stop.is_set():
+                trace_id, body = self._next()
+                try:
+                    answer = client.post("/v1/traces", content=body, headers={"content-type": PROTOBUF})
+                except httpx.HTTPError as error:
+                    self.breaks.append(repr(error))
+                    return
+                if answer.status_code != 200:
+                    self.breaks.append(f"{answer.status_code}: {answer.text}")
+                    return
+                self._acknowledged(trace_id, answer.headers[POSITION_HEADER])
+
+    def _over_grpc(self) -> None:
+        with grpc.insecure_channel(self._server.grpc_address) as channel:
+            export = channel.unary_unary(TRACES_EXPORT)
+            while not self._stop.is_set():
+                trace_id, body = self._next()
+                try:
+                    _, call = export.with_call(body, timeout=JOIN_SECONDS)
+                except grpc.RpcError as error:
+                    self.breaks.append(repr(error))
+                    return
+                self._acknowledged(trace_id, position_of(call))
+
+
+def check_recorded(server: RunningServer, sent: Sent, *, service: str) -> None:
+    """Everything acknowledged is there once and whole; what was not acknowledged is there whole or not at all."""
+    server.caught_up()
+    runs = server.rows("/v1/runs", "runs", service=service)
+    trace_ids = [trace_id for run in runs for trace_id in run["trace_ids"]]
+    doubled = len(trace_ids) - len(set(trace_ids))
+    missing = sent.acknowledged.keys() - set(trace_ids)
+    assert (len(missing), doubled) == (0, 0), f"missing {sorted(missing)[:5]}"
+    for run in runs:
+        [trace_id] = run["trace_ids"]
+        assert run["steps"] == sent.tried[trace_id], trace_id
+        assert [segment["steps"] for segment in run["segments"]] == [run["steps"]]

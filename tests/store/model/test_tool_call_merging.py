@@ -1,0 +1,246 @@
+"""One logical call out of the places that tell of it: rules (a) to (e) of the schema, as far as mapped dialects send them."""
+
+from typing import Any
+
+import pytest
+from model_bench import asks, is_told, make_span, trace_of
+
+from store.model.tool_calls import CallBook, ToolCall
+from store.model.trace import Trace
+
+OTHER_TRACE = "f" * 32
+SILENT = {"scope_name": "openinference.instrumentation.openai_agents", "dialect": "openinference"}
+
+
+def _tool(name: str = "pay", call_id: str | None = None, **given: Any) -> dict[str, Any]:
+    return {"kind": "tool", "tool_name": name, "tool_call_id": call_id, **given}
+
+
+def _mcp(side: str, name: str = "pay", **given: Any) -> dict[str, Any]:
+    return {"kind": f"mcp_{side}", "mcp_method": "tools/call", "tool_name": name, **given}
+
+
+def _calls(*traces: Trace) -> list[ToolCall]:
+    return CallBook("run").read(list(traces))
+
+
+def _ids(steps: list[Any]) -> list[str]:
+    return [span.span_id for span in steps]
+
+
+def test_a_the_same_call_id_in_a_run_is_one_call() -> None:
+    [call] = _calls(
+        trace_of(
+            make_span("chat", at=0, **asks(("c1", "pay"), arguments="args")),
+            make_span("tool", at=2, **_tool(call_id="c1", arguments="own args", result="result")),
+            make_span("next", at=4, **is_told(c1="answer")),
+        )
+    )
+    assert (call.id, call.name, call.outcome, call.source) == ("c1", "pay", "ok", "function")
+    assert call.requesting is not None
+    assert (call.requesting.span_id, _ids(call.executions)) == ("chat", ["tool"])
+    # What ran was the tool's own account of it; what the model was told is told_in.
+    assert (call.arguments, call.result) == ("own args", "result")
+    assert [(told.span.span_id, told.result) for told in call.told] == [("next", "answer")]
+
+
+def test_two_calls_of_one_tool_with_two_ids_are_two_calls() -> None:
+    calls = _calls(
+        trace_of(
+            make_span("chat", **asks(("c1", "pay"), ("c2", "pay"))),
+            make_span("t2", at=2, **_tool(call_id="c2")),
+            make_span("t1", at=3, **_tool(call_id="c1", outcome="error")),
+        )
+    )
+    assert [(call.id, call.outcome) for call in calls] == [("c1", "error"), ("c2", "ok")]
+    assert len({call.key for call in calls}) == 2
+
+
+def test_b_a_tools_step_its_mcp_clients_and_the_server_are_one_call_of_one_round() -> None:
+    [call] = _calls(
+        trace_of(
+            make_span("chat", **asks(("c1", "pay"))),
+            make_span("tool", at=2, until=9, **_tool(call_id="c1")),
+            make_span("fast", "tool", at=3, **_mcp("client")),
+            make_span("sdk", "fast", at=4, **_mcp("client")),
+            make_span("server", "sdk", at=1, service_name="bank", **_mcp("server", outcome="error", error_type="tool_error")),
+        )
+    )  # fmt: skip
+    assert (_ids(call.executions), _ids(call.clients), _ids(call.servers)) == (["tool"], ["fast", "sdk"], ["server"])
+    assert (call.rounds, call.source, call.mcp_server) == (1, "mcp", "bank")
+    assert (call.outcome, call.failed and call.failed.span_id) == ("error", "server")
+
+
+def test_b_a_step_between_tool_and_client_does_not_tear_the_call_apart() -> None:
+    [call] = _calls(
+        trace_of(
+            make_span("tool", **_tool(call_id="c1")),
+            make_span("http", "tool", at=1),
+            make_span("sdk", "http", at=2, **_mcp("client")),
+            make_span("server", "sdk", at=3, **_mcp("server")),
+        )
+    )
+    assert (call.id, call.rounds, _ids(call.servers)) == ("c1", 1, ["server"])
+
+
+def test_b_a_server_that_calls_another_server_makes_a_call_of_its_own() -> None:
+    outer, inner = _calls(
+        trace_of(
+            make_span("sdk", at=0, **_mcp("client", "order")),
+            make_span("server", "sdk", at=1, service_name="shop", **_mcp("server", "order")),
+            make_span("sdk2", "server", at=2, **_mcp("client", "charge")),
+            make_span("server2", "sdk2", at=3, service_name="bank", **_mcp("server", "charge")),
+        )
+    )
+    assert [(call.name, call.mcp_server, call.rounds) for call in (outer, inner)] == [
+        ("order", "shop", 1),
+        ("charge", "bank", 1),
+    ]
+
+
+def test_b_a_server_step_whose_client_was_never_recorded_is_a_call() -> None:
+    [call] = _calls(trace_of(make_span("server", "lost", **_mcp("server"))))
+    assert (call.name, call.outcome, call.rounds, call.source) == ("pay", "ok", 0, "mcp")
+
+
+def test_c_without_ids_a_step_joins_the_first_request_of_its_name_in_order_of_time() -> None:
+    calls = _calls(
+        trace_of(
+            make_span("chat", **asks(("c1", "pay"), ("c2", "pay"), ("c3", "ship"))),
+            make_span("t1", at=2, **_tool("pay", arguments="first")),
+            make_span("t3", at=3, **_tool("ship")),
+            make_span("t2", at=4, **_tool("pay", arguments="second")),
+        )
+    )
+    assert [(call.id, _ids(call.executions)) for call in calls] == [("c1", ["t1"]), ("c2", ["t2"]), ("c3", ["t3"])]
+
+
+def test_c_a_step_of_another_name_joins_nothing() -> None:
+    calls = _calls(trace_of(make_span("chat", **asks(("c1", "pay"))), make_span("t1", at=2, **_tool("ship"))))
+    assert [(call.id, call.name, call.outcome) for call in calls] == [("c1", "pay", "requested"), (None, "ship", "ok")]
+
+
+def test_d_two_tools_calls_below_one_tools_step_are_two_rounds_of_one_call() -> None:
+    [call] = _calls(
+        trace_of(
+            make_span("tool", until=9, **_tool(call_id="c1")),
+            make_span("sdk1", "tool", at=1, **_mcp("client")),
+            make_span("server1", "sdk1", at=2, **_mcp("server")),
+            make_span("sdk2", "tool", at=3, **_mcp("client")),
+            make_span("server2", "sdk2", at=4, **_mcp("server")),
+        )
+    )
+    assert (call.rounds, _ids(call.clients), _ids(call.servers)) == (2, ["sdk1", "sdk2"], ["server1", "server2"])
+
+
+def test_e_the_same_call_id_in_two_runs_is_two_calls() -> None:
+    [here] = CallBook("run-1").read([trace_of(make_span("chat", **asks(("call_1", "pay"))))])
+    [there] = CallBook("run-2").read([trace_of(make_span("chat", **asks(("call_1", "pay"))), trace_id=OTHER_TRACE)])
+    assert here.key != there.key
+
+
+def test_a_key_follows_from_the_run_and_the_call_alone() -> None:
+    spans = {"chat": asks(("c1", "pay"), (None, "ship")), "tool": _tool(call_id="c1")}
+    keys = [
+        [call.key for call in _calls(trace_of(*(make_span(name, **spans[name]) for name in order)))]
+        for order in (["chat", "tool"], ["tool", "chat"])
+    ]
+    assert sorted(keys[0]) == sorted(keys[1])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "found"),
+    [("ok", "ok"), ("error", "error"), ("cancelled", "interrupted"), ("running", "requested")],
+)
+def test_the_outcome_of_a_call_is_that_of_what_ran(outcome: str, found: str) -> None:
+    [call] = _calls(trace_of(make_span("tool", **_tool(call_id="c1", outcome=outcome))))
+    assert call.outcome == found
+
+
+def test_a_call_that_was_asked_for_and_answered_without_a_step_is_done() -> None:
+    [call] = _calls(trace_of(make_span("chat", **asks(("c1", "pay"))), make_span("next", at=2, **is_told(c1="answer"))))
+    assert (call.outcome, call.result, call.executed, call.source) == ("ok", "answer", False, None)
+
+
+def test_an_agents_copy_of_what_its_model_asked_for_is_not_another_request() -> None:
+    agent = {**asks((None, "pay")), "kind": "agent"}
+    [call] = _calls(trace_of(make_span("agent", **agent), make_span("chat", "agent", at=1, **asks((None, "pay")))))
+    assert call.requesting is not None
+    assert call.requesting.span_id == "chat"
+
+
+def test_an_interrupted_call_is_pending_then_denied_or_executed() -> None:
+    stopped = [
+        make_span("chat", **asks(("c1", "pay"))),
+        make_span("t1", at=2, **_tool(call_id="c1", outcome="interrupted")),
+    ]
+    [pending] = _calls(trace_of(*stopped))
+    assert (pending.outcome, pending.wait_ns, pending.executed) == ("pending_approval", None, False)
+    told = trace_of(make_span("next", at=50, **is_told(c1="no")), trace_id=OTHER_TRACE)
+    [denied] = _calls(trace_of(*stopped), told)
+    assert (denied.outcome, denied.wait_ns, denied.result) == ("denied", 47_000_000, "no")
+    ran = trace_of(make_span("t2", at=50, **_tool(call_id="c1", result="yes")), trace_id=OTHER_TRACE)
+    [executed] = _calls(trace_of(*stopped), ran)
+    assert (executed.outcome, executed.wait_ns, executed.result) == ("ok", 47_000_000, "yes")
+
+
+def test_without_ids_a_resumed_step_joins_the_call_that_an_earlier_trace_interrupted() -> None:
+    asked = trace_of(
+        make_span("chat", **asks(("c1", "pay"), ("c2", "pay"))),
+        make_span("t1", at=2, **_tool(outcome="interrupted")),
+        make_span("t2", at=3, **_tool(outcome="interrupted")),
+    )
+    resumed = trace_of(make_span("t3", at=50, **_tool()), make_span("t4", at=51, **_tool()), trace_id=OTHER_TRACE)
+    calls = _calls(asked, resumed)
+    assert [(call.id, _ids(call.interruptions), _ids(call.executions)) for call in calls] == [
+        ("c1", ["t1"], ["t3"]),
+        ("c2", ["t2"], ["t4"]),
+    ]
+
+
+def test_where_results_are_always_sent_a_step_without_one_waits_for_somebody() -> None:
+    chat, silent = make_span("chat", **asks(("c1", "pay"))), _tool(**SILENT)
+    [waiting] = _calls(trace_of(chat, make_span("t1", at=2, **silent)))
+    assert (waiting.outcome, waiting.supposed) == ("pending_approval", True)
+    [returned_nothing] = _calls(
+        trace_of(chat, make_span("t1", at=2, **silent), make_span("next", at=4, **is_told(c1="null")))
+    )
+    assert (returned_nothing.outcome, returned_nothing.supposed, returned_nothing.asked_ns) == ("ok", False, 0)
+    [failed] = _calls(trace_of(chat, make_span("t1", at=2, **(silent | {"outcome": "error"}))))
+    assert failed.outcome == "error"
+    elsewhere = {**silent, "scope_name": "openinference.instrumentation.other"}
+    [done] = _calls(trace_of(chat, make_span("t1", at=2, **elsewhere)))
+    assert done.outcome == "ok"
+
+
+def test_a_handoff_joins_the_transfer_that_the_model_asked_for() -> None:
+    [call] = _calls(
+        trace_of(
+            make_span("chat", **asks(("c0", "pay"), ("c1", "transfer_to_weather_agent"))),
+            make_span("handoff", at=2, kind="handoff", tool_name="weather-agent"),
+        )
+    )[1:]
+    assert (call.id, call.name, call.source, call.outcome) == ("c1", "transfer_to_weather_agent", "handoff", "ok")
+
+
+def test_a_handoff_that_nobody_asked_for_is_a_call_too() -> None:
+    [call] = _calls(trace_of(make_span("handoff", kind="handoff", tool_name="weather-agent")))
+    assert (call.id, call.name, call.source) == (None, "weather-agent", "handoff")
+
+
+def test_calls_stand_in_the_order_they_were_asked_for_and_of_one_moment_as_the_model_named_them() -> None:
+    calls = _calls(
+        trace_of(
+            make_span("late", at=50, **asks(("c9", "a"))),
+            make_span("chat", at=0, **asks(("c3", "z"), ("c1", "y"), ("c2", "x"))),
+            make_span("unasked", at=20, **_tool("w", "c8")),
+        )
+    )
+    assert [call.id for call in calls] == ["c3", "c1", "c2", "c8", "c9"]
+
+
+def test_a_thousand_calls_of_one_tool_without_ids_each_find_their_request() -> None:
+    requests = [(f"c{n:04d}", "pay") for n in range(1000)]
+    tools = [make_span(f"t{n:04d}", "chat", at=2 + n, **_tool()) for n in range(1000)]
+    calls = _calls(trace_of(make_span("chat", **asks(*requests)), *tools))
+    assert [(call.id, _ids(call.executions)) for call in calls] == [(f"c{n:04d}", [f"t{n:04d}"]) for n in range(1000)]
