@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help setup demo test test-slow check format lock clean
+.PHONY: help setup demo test test-slow check format bench bench-peers bench-hostile fuzz faults lock clean
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -36,6 +36,23 @@ check: setup  ## lint, types, import contracts
 format: setup  ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: setup  ## measure, and write bench/BENCHMARKS.md; with the peers where they are installed
+	$(BIN)/python -m bench.run --peers
+
+bench-peers:  ## the peers of the benchmark, in .venv-peers (1.3 GB)
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check 'arize-phoenix==20.26.*' 'mlflow==3.17.*'
+
+bench-hostile: setup  ## kills, full disk, a huge trace, overload: writes bench/HOSTILE.md
+	$(BIN)/python -m bench.hostile
+
+fuzz: setup  ## ten minutes of mutated bodies for each decoder
+	$(BIN)/python -m bench.fuzz_decoders --decoder protobuf --seconds 600
+	$(BIN)/python -m bench.fuzz_decoders --decoder json --seconds 600
+
+faults: setup  ## every system call of the journal failing in turn (needs strace)
+	$(BIN)/python -m bench.faults
 
 lock:  ## resolve the dependencies anew (needs uv); the runtime lock is a subset of the development lock
 	$(UV_COMPILE) --extra demo --extra dev -o requirements-dev.lock pyproject.toml

@@ -53,15 +53,14 @@ def drive(
 ) -> Answers:
     """Send `rate` requests a second for so many seconds; `make` gives the wire bytes of a request by its number.
 
-    A connection that breaks is counted and opened again.
+    What no connection was free for by then is not sent any more. A connection that breaks is counted and opened again.
     """
     answers = Answers()
     wanted = round(rate * seconds)
     with selectors.DefaultSelector() as selector:
         idle = deque(_open(address, selector) for _ in range(connections))
         started = time.perf_counter()
-        while answers.sent < wanted:
-            now = time.perf_counter()
+        while answers.sent < wanted and (now := time.perf_counter()) < started + seconds + _TICK_SECONDS:
             while idle and answers.sent < wanted and started + answers.sent / rate <= now:
                 _send(idle.popleft(), make(answers.sent), answers, started + answers.sent / rate)
             for connection in _read(selector, _TICK_SECONDS, answers, address):

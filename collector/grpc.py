@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
+from threading import Event
 from typing import Final, NoReturn
 
 import grpc
@@ -33,6 +34,7 @@ SERVICES: Final = {
 PORT_MAX: Final = 65535
 REFUSING_THREADS: Final = 4  # a refusal takes well under a millisecond
 EXPECTED_SHARE: Final = 16  # After one huge body there is still room for as many calls at once.
+ENDING_SECONDS: Final = 0.1  # Only a sender that breaks the protocol is waited for.
 STREAMS_MAX: Final = 256  # Calls of one connection at once; more wait in their sender. Each costs some 20 KB here.
 IDLE_CONNECTION_MS_MAX: Final = (
     10 * 60 * 1000
@@ -138,18 +140,26 @@ class OtlpGrpcServer:
         return outcome
 
     def _read(self, bodies: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        begun = time.monotonic()
-        try:
-            with self._stalled.waiting(context):
+        with self._stalled.waiting(context) as wait:
+            try:
                 return next(bodies)
-        except StopIteration as error:
-            # A message past the bound ends here too; gRPC itself has told its sender.
-            raise MalformedBody("the call ended without a message that can be read: send one Export request") from error
-        except grpc.RpcError as error:
+            except (StopIteration, grpc.RpcError) as error:
+                cause = error
+        # How a call that was ended shows is a matter of chance: as one without a message, or as an error.
+        if wait.ended:
             seconds_max = self._intake.limits.grpc_body_read_seconds_max
-            if time.monotonic() - begun >= seconds_max:
-                raise BodyTooSlow(f"the body did not arrive within {seconds_max:g} s") from error
-            raise ClientDisconnected("the sender went away before its body was whole") from error
+            raise BodyTooSlow(f"the body did not arrive within {seconds_max:g} s") from cause
+        if not _has_ended(context):
+            raise MalformedBody("the call ended without a message: send one Export request") from cause
+        raise ClientDisconnected(
+            "the sender went away before its body was whole, or sent more than the bound and was told so by gRPC"
+        ) from cause
+
+
+def _has_ended(context: grpc.ServicerContext) -> bool:
+    """Whether the call is over. That it was cancelled is told a moment after its message did not come."""
+    ended = Event()
+    return not context.add_callback(ended.set) or ended.wait(ENDING_SECONDS)
 
 
 def _abort(context: grpc.ServicerContext, answer: Answer, message: str) -> NoReturn:

@@ -19,6 +19,17 @@ class Call(Protocol):
     def cancel(self) -> object: ...
 
 
+class Wait:
+    """One call that waits for its body. `ended` says that it waited for too long."""
+
+    __slots__ = ("call", "deadline", "ended")
+
+    def __init__(self, call: Call, deadline: float) -> None:
+        self.call = call
+        self.deadline = deadline
+        self.ended = False
+
+
 class StalledCalls:
     """Cancels what waits for longer than `seconds_max`. `start`, then `stop`."""
 
@@ -26,9 +37,8 @@ class StalledCalls:
         self._seconds_max = seconds_max
         self._look_seconds = min(look_seconds, seconds_max)
         self._lock = Lock()
-        self._deadlines: dict[
-            Call, float
-        ] = {}  # In the order of their deadlines, because all calls have the same time.
+        # In the order of their deadlines, because all calls have the same time.
+        self._waits: dict[Wait, None] = {}
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="otlp-grpc-stalled", daemon=True)
 
@@ -41,26 +51,28 @@ class StalledCalls:
             self._thread.join()
 
     @contextmanager
-    def waiting(self, call: Call) -> Generator[None]:
+    def waiting(self, call: Call) -> Generator[Wait]:
         """The call waits for its body as long as the block lasts."""
+        wait = Wait(call, monotonic() + self._seconds_max)
         with self._lock:
-            self._deadlines[call] = monotonic() + self._seconds_max
+            self._waits[wait] = None
         try:
-            yield
+            yield wait
         finally:
             with self._lock:
-                self._deadlines.pop(call, None)
+                self._waits.pop(wait, None)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._look_seconds):
             now = monotonic()
+            overdue: list[Wait] = []
             with self._lock:
-                overdue = []
-                for call, deadline in self._deadlines.items():
-                    if deadline > now:
+                for wait in self._waits:
+                    if wait.deadline > now:
                         break
-                    overdue.append(call)
-                for call in overdue:
-                    del self._deadlines[call]
-            for call in overdue:
-                call.cancel()
+                    overdue.append(wait)
+                for wait in overdue:
+                    del self._waits[wait]
+                    wait.ended = True
+            for wait in overdue:
+                wait.call.cancel()

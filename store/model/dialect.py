@@ -17,10 +17,7 @@ NORMALISER_VERSION: Final = 1
 """Raised whenever the same record would be read differently: views of another version are rebuilt."""
 
 OTHER: Final = "other"
-# Scopes and markers of the special before those of the general.
-_ORDER: Final = (
-    "openinference_langchain", "openinference_openai_agents", "openinference", "pydantic_ai", "mcp", "otel",
-)  # fmt: skip
+_VOCABULARY: Final = "vocabulary"
 _SPAN_KINDS: Final = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 
 
@@ -201,14 +198,22 @@ def _content_rules(column: str, spec: Any) -> dict[str, ContentRule]:
     }
 
 
-DIALECTS: Final[dict[str, Dialect]] = {name: _compile(name) for name in _ORDER}
+def _every_dialect() -> dict[str, Dialect]:
+    """Every file of the folder but the vocabulary, by its name, in the order of `precedence`."""
+    files = (path.name for path in resources.files("store.model.dialects").iterdir())
+    names = [name.removesuffix(".toml") for name in files if name.endswith(".toml")]
+    names.remove(_VOCABULARY)
+    return {name: _compile(name) for name in sorted(names, key=lambda name: (_read(name)["precedence"], name))}
+
+
+DIALECTS: Final[dict[str, Dialect]] = _every_dialect()
 UNKNOWN: Final = Dialect(
     OTHER, "not mapped", (), frozenset(), (), {"error.type": ("error_type", 0)}, {}, {}, (), (), (), None
 )
 
 
 def _vocabulary() -> Vocabulary:
-    words = _read("vocabulary")
+    words = _read(_VOCABULARY)
     return Vocabulary(words["provider"], words["finish_reason"], frozenset(words["frameworks_as_provider"]["names"]))
 
 

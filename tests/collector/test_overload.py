@@ -157,15 +157,20 @@ def grpc_bench(make_bench: Callable[..., Bench]) -> Bench:
 
 
 @pytest.fixture
-def channel(grpc_bench: Bench) -> Iterator[grpc.Channel]:
-    server = OtlpGrpcServer(grpc_bench.intake, host="127.0.0.1", port=0)
+def server(grpc_bench: Bench) -> Iterator[OtlpGrpcServer]:
+    started = OtlpGrpcServer(grpc_bench.intake, host="127.0.0.1", port=0)
+    yield started
+    started.stop(1)
+
+
+@pytest.fixture
+def channel(server: OtlpGrpcServer) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as opened:
         yield opened
-    server.stop(1)
 
 
-def test_a_grpc_call_whose_body_does_not_come_is_ended_and_gives_its_place_back(
-    channel: grpc.Channel, grpc_bench: Bench, traces: Build
+def test_grpc_calls_whose_bodies_do_not_come_are_ended_and_give_their_places_back(
+    server: OtlpGrpcServer, channel: grpc.Channel, grpc_bench: Bench
 ) -> None:
     never = threading.Event()
 
@@ -177,9 +182,34 @@ def test_a_grpc_call_whose_body_does_not_come_is_ended_and_gives_its_place_back(
     slow = [channel.stream_unary(path).future(nothing(), timeout=30) for _ in range(2)]
     codes = [call.exception(30).code() for call in slow]
     never.set()
+    server.stop(5)  # Then its threads are done too.
     assert codes == [grpc.StatusCode.CANCELLED] * 2
-    assert channel.unary_unary(path)(traces(), timeout=30) == b""
     assert grpc_bench.sample("spanledger_ingest_refused_requests_total", signal="traces", reason="too_slow") == 2
+    assert grpc_bench.intake.admission.requests_in_flight == 0
+
+
+def test_a_grpc_sender_that_goes_away_is_counted_as_such(
+    make_bench: Callable[..., Bench],
+) -> None:
+    began, never = threading.Event(), threading.Event()
+    bench = make_bench()
+    patient = OtlpGrpcServer(bench.intake, host="127.0.0.1", port=0)
+
+    def nothing() -> Iterator[bytes]:
+        began.set()
+        assert never.wait(30)
+        yield b""
+
+    with grpc.insecure_channel(f"127.0.0.1:{patient.start()}") as opened:
+        call = opened.stream_unary(f"/{SERVICES[Signal.TRACES]}/Export").future(nothing(), timeout=30)
+        assert began.wait(30)
+        while not bench.intake.admission.requests_in_flight:
+            assert not call.done()
+        call.cancel()
+        never.set()
+        patient.stop(5)
+    ended = {"signal": "traces", "transport": "grpc", "outcome": "disconnected"}
+    assert bench.sample("spanledger_ingest_requests_total", **ended) == 1
 
 
 def test_a_grpc_call_without_a_message_is_an_error_of_its_sender(channel: grpc.Channel) -> None:
