@@ -71,10 +71,8 @@ def main() -> int:
             exporter = _exporter(asked.transport, asked.endpoint)
             try:
                 while schedule.wait():
-                    spans = _spans(asked.spans)
-                    request = journal.sent(
-                        f"{spans[0].context.trace_id:032x}", [f"{s.context.span_id:016x}" for s in spans]
-                    )
+                    trace_id, span_ids, spans = _spans(asked.spans)
+                    request = journal.sent(trace_id, span_ids)
                     succeeded = exporter.export(spans) is SpanExportResult.SUCCESS
                     if succeeded:
                         journal.acked(request)
@@ -98,11 +96,11 @@ def _exporter(transport: str, endpoint: str) -> SpanExporter:
     return HttpExporter(endpoint=f"{endpoint}/v1/traces")
 
 
-def _spans(number: int) -> list[ReadableSpan]:
-    """One trace: a root and its children."""
+def _spans(number: int) -> tuple[str, list[str], list[ReadableSpan]]:
+    """One trace, a root and its children: its id, theirs (hexadecimal), and the spans."""
     trace_id, first, now_ns = random.getrandbits(128) or 1, random.getrandbits(62), time.time_ns()
     contexts = [SpanContext(trace_id, first + place + 1, False, TraceFlags(1)) for place in range(number)]
-    return [
+    spans = [
         ReadableSpan(
             name="invoke_agent" if place == 0 else "chat gpt-5-mini",
             context=context,
@@ -116,6 +114,7 @@ def _spans(number: int) -> list[ReadableSpan]:
         )
         for place, context in enumerate(contexts)
     ]
+    return f"{trace_id:032x}", [f"{context.span_id:016x}" for context in contexts], spans
 
 
 def _parser() -> argparse.ArgumentParser:

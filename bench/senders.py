@@ -189,7 +189,7 @@ class Senders:
             try:
                 call(body, timeout=_REQUEST_SECONDS_MAX)
             except grpc.RpcError as error:
-                trailing = {item[0] for item in error.trailing_metadata() or ()}
+                trailing = {name for name, _ in error.trailing_metadata() or ()}
                 if _STATUS_DETAILS not in trailing:
                     return _Answer(None)
                 return _Answer(error.code().name, error.code().name in RETRYABLE_GRPC)

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench.acks import Request, compare_counts, new_trace
 from bench.crash_cases import loss_checks
@@ -214,7 +214,7 @@ def _until_counted(server: HostileServer, trace_id: str, steps: int, seconds_max
     return None
 
 
-def _timed(server: HostileServer, path: str, **query: int) -> tuple[float, int, dict[str, list[object] | int]]:
+def _timed(server: HostileServer, path: str, **query: int) -> tuple[float, int, dict[str, Any]]:
     begun = time.perf_counter()
     status, answer = server.ask(path, **query)
     return time.perf_counter() - begun, status, answer

@@ -35,6 +35,7 @@ PORT_MAX: Final = 65535
 REFUSING_THREADS: Final = 4  # a refusal takes well under a millisecond
 EXPECTED_SHARE: Final = 16  # After one huge body there is still room for as many calls at once.
 ENDING_SECONDS: Final = 0.1  # Only a sender that breaks the protocol is waited for.
+LOOKAHEAD_BYTES: Final = 256 * 1024  # Of a call that nobody reads yet. The rest is let in when its handler asks for it.
 STREAMS_MAX: Final = 256  # Calls of one connection at once; more wait in their sender. Each costs some 20 KB here.
 IDLE_CONNECTION_MS_MAX: Final = (
     10 * 60 * 1000
@@ -71,6 +72,9 @@ class OtlpGrpcServer:
             options=[
                 ("grpc.max_receive_message_length", intake.limits.body_bytes_max),
                 ("grpc.max_concurrent_streams", STREAMS_MAX),
+                # gRPC would measure the path and then take megabytes ahead of the handlers, for each connection.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
                 ("grpc.max_connection_idle_ms", IDLE_CONNECTION_MS_MAX),
                 # Two processes on one port would share the senders between them, and neither would say so.
                 ("grpc.so_reuseport", 0),

@@ -61,6 +61,10 @@ class ViewError(StoreError):
     """The engine that holds the view failed. The record is not affected."""
 
 
+class RowRefused(ViewError):
+    """The engine will not take a row as it is: trying again cannot help, the frame behind it is quarantined."""
+
+
 class NotFound(StoreError):
     """No such run, step or content."""
 

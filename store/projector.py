@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from store.errors import BadQuery, JournalError, ViewError
+from store.errors import BadQuery, JournalError, RowRefused, ViewError
 from store.journal.journal import Journal
 from store.projection import Projection
 from store.record import Frame, Position
@@ -131,13 +131,16 @@ class Projector:
             self._projection.written(batch)
             self._on_batch(batch, time.perf_counter() - begun)
 
-    def _settle_or_say(self) -> None:
+    def _settle_or_say(self, *, idle: bool) -> None:
         try:
             self._settle()
+            if idle:
+                self._writer.tidy()
         except ViewError as error:
             self._projection.forget()
             self._problem = f"the view cannot be written: {error}"
             _log.error("projection_failed", cause=str(error), sequence=self._reached, attempt=0)
+            self._stopping.wait(_RETRY_SECONDS[-1])
         else:
             self._problem = None
 
@@ -153,7 +156,7 @@ class Projector:
                     self._project(self._next_frames())
                 else:
                     self._caught_up_ns = time.time_ns()
-                self._settle_or_say()
+                self._settle_or_say(idle=not more)
             except JournalError as error:
                 self._problem = f"the journal cannot be read: {error}"
                 _log.error("projection_stopped", cause=str(error))
@@ -194,9 +197,9 @@ class Projector:
         try:
             batch = self._projection.project(frames)
             self._writer.write(batch)
-        except ViewError:
-            raise
         except BaseException as error:
+            if isinstance(error, ViewError) and not isinstance(error, RowRefused):
+                raise
             if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
                 raise
             # Whatever a frame causes must not stop those behind it.

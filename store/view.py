@@ -92,3 +92,7 @@ class Writer(Protocol):
     def write(self, batch: ViewBatch) -> None:
         """Write a batch and its position, all or nothing."""
         ...
+
+    def tidy(self) -> None:
+        """There is time: make what was written small, and the next start quick."""
+        ...

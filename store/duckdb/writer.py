@@ -22,6 +22,7 @@ from store.duckdb.rows import (
     table,
 )
 from store.duckdb.statements import sql
+from store.errors import ViewError
 from store.model.dialect import NORMALISER_VERSION
 from store.model.trace import Trace
 from store.record import Position
@@ -123,6 +124,12 @@ class DuckDbWriter:
                 _insert(cursor, name, rows)
             cursor.execute(sql("update_position"), {"sequence": batch.sequence})
         self._owed = batch.owed
+
+    def tidy(self) -> None:
+        try:
+            self._engine.tidy()
+        except duckdb.Error as error:
+            raise ViewError(f"the view cannot be written: {error}") from error
 
     def _tables(self, batch: ViewBatch) -> dict[str, pa.Table]:
         """The batch as Arrow tables, by table name; empty ones left out. Made before the transaction begins."""
