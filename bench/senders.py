@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from random import Random
 from threading import Condition, Event, Thread
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import grpc
 
@@ -189,7 +189,8 @@ class Senders:
             try:
                 call(body, timeout=_REQUEST_SECONDS_MAX)
             except grpc.RpcError as error:
-                trailing = {name for name, _ in error.trailing_metadata() or ()}
+                metadata: Any = error.trailing_metadata() or ()
+                trailing = {name for name, _ in metadata}
                 if _STATUS_DETAILS not in trailing:
                     return _Answer(None)
                 return _Answer(error.code().name, error.code().name in RETRYABLE_GRPC)

@@ -123,9 +123,11 @@ def _fit_message(value: Any, descriptor: Descriptor, depth: int) -> None:
     if depth > MESSAGES_DEEP_MAX:
         raise _Wrong(f"nested deeper than {MESSAGES_DEEP_MAX} messages")
     fields = _fields(descriptor)
+    for name in value.keys() - fields.keys():
+        del value[name]  # Unknown fields are ignored, and the runtime does not take every name that JSON can write.
     for name, item in value.items():
-        field = fields.get(name)
-        if field is None or item is None:
+        field = fields[name]
+        if item is None:
             continue
         try:
             _refuse_second_name(name, field, value)
@@ -264,7 +266,7 @@ def _double(value: Any) -> float | str:
 
 def _enum(value: Any, enum: EnumDescriptor) -> int:
     if type(value) is str:
-        known = enum.values_by_name.get(value)
+        known = enum.values_by_name.get(_string(value))
         if known is None:
             raise _wrong(f"a number or a name of {enum.name}", value)
         return known.number

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from store.model.content import ContentSink
+from store.model.content import Content, ContentSink
 from store.model.normalise import normalise_spans
 from store.model.normalise_logs import normalise_logs
 from store.model.normalise_metrics import normalise_metrics
@@ -88,8 +88,19 @@ class TraceMemory:
         self._places.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Frames, normalised: what they say by themselves, before the view is asked what of it is new."""
+
+    sequence: int
+    spans: list[tuple[Span, SpanBody]]
+    events: list[Event]
+    points: list[MetricPoint]
+    contents: list[Content]
+
+
 class Projection:
-    """Makes view batches. One thread's."""
+    """Makes view batches: `read` frames, then `place` what they say. Each of the two is one thread's at a time."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -99,32 +110,41 @@ class Projection:
         self._owed = set(writer.owed())
         self._rested: dict[tuple[str, str], float] = {}
 
-    def project(self, frames: list[Frame]) -> ViewBatch:
-        """The batch of some frames in order. Raises what a frame that cannot be projected raises."""
-        batch = ViewBatch(frames[-1].sequence)
+    def read(self, frames: list[Frame]) -> Reading:
+        """Normalise some frames in order: the costly part, and it asks the view nothing. Raises what a bad frame raises."""
+        sink, listener = self._sink, self._listener
         by_signal = {
             signal: [frame for frame in frames if frame.signal == signal and frame.records] for signal in Signal
         }
-        spans: list[tuple[Span, SpanBody]] = []
-        events: list[Event] = []
-        if by_signal[Signal.TRACES]:
-            spans = normalise_spans(by_signal[Signal.TRACES], self._sink, self._listener)
-        if by_signal[Signal.LOGS]:
-            events = self._new_events(normalise_logs(by_signal[Signal.LOGS], self._sink, self._listener))
-        if by_signal[Signal.METRICS]:
-            points: dict[str, MetricPoint] = {}
-            for point in normalise_metrics(by_signal[Signal.METRICS], self._sink):
-                points.setdefault(point.point_id, point)
-            known = self._writer.known_points(list(points))
-            batch.points = [point for point in points.values() if point.point_id not in known]
-        batch.events = events
-        touched = self._admit(batch, spans, events)
+        traces, logs, metrics = by_signal[Signal.TRACES], by_signal[Signal.LOGS], by_signal[Signal.METRICS]
+        return Reading(
+            frames[-1].sequence,
+            normalise_spans(traces, sink, listener) if traces else [],
+            normalise_logs(logs, sink, listener) if logs else [],
+            normalise_metrics(metrics, sink) if metrics else [],
+            sink.take(),
+        )
+
+    def place(self, reading: Reading) -> ViewBatch:
+        """The batch of a reading. Everything before it must be in the view."""
+        batch = ViewBatch(reading.sequence)
+        batch.events = self._new_events(reading.events)
+        points: dict[str, MetricPoint] = {}
+        for point in reading.points:
+            points.setdefault(point.point_id, point)
+        known = self._writer.known_points(list(points))
+        batch.points = [point for point in points.values() if point.point_id not in known]
+        touched = self._admit(batch, reading.spans, batch.events)
         resting = {key for key in touched if self._rests(key)}
         self._owed |= resting
         self._work_out(batch, {key: trace for key, trace in touched.items() if key not in resting})
         batch.owed = frozenset(self._owed)
-        batch.contents = self._sink.take()
+        batch.contents = reading.contents
         return batch
+
+    def project(self, frames: list[Frame]) -> ViewBatch:
+        """Read and place."""
+        return self.place(self.read(frames))
 
     def settle(self, sequence: int, *, at_once: bool = False) -> ViewBatch | None:
         """A batch that works out what is owed and has rested (`at_once`: all of it); None where nothing is."""

@@ -1,30 +1,47 @@
-"""The projector: follows the journal and keeps the view up to date, in a thread of its own.
+"""The projector: follows the journal and keeps the view up to date, in two threads of its own.
+
+    journal -> read ahead: frames normalised -> place them among what the view holds -> write, with the position
+
+One thread reads ahead, so that the next frames are normalised (Python) while a batch is being written (the engine, which
+holds no interpreter lock). What was read ahead is only ever used in order and only if all before it is in the view.
 
 A crash at any moment costs nothing: the position is written with the rows, so the next start goes on from there. What a
 frame causes is quarantined and never stops those behind it; what the engine causes is tried again until it works, while
 the journal goes on accepting.
 """
 
+import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
 from store.errors import BadQuery, JournalError, RowRefused, ViewError
 from store.journal.journal import Journal
-from store.projection import Projection
+from store.projection import Projection, Reading
 from store.record import Frame, Position
 from store.view import Quarantined, ViewBatch, Writer
 
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # Decoded and normalised at once: some 200 MB of memory at most.
 BATCH_FRAMES_MAX: Final = 512
 _IDLE_WAIT_SECONDS: Final = 0.1  # A stop waits no longer than this for an idle projector.
+_CLOSED_WAIT_SECONDS: Final = 0.005  # A journal that closes no longer makes anybody wait.
 _RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 _PANIC: Final = "PanicException"  # A panic in Rust is no Exception, and its class cannot be imported.
 
 _log = structlog.get_logger("projector")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """Frames that were read ahead. `reading` is None where it failed; without frames it is why there are none."""
+
+    generation: int
+    frames: list[Frame]
+    reading: Reading | JournalError | None
 
 
 class Projector:
@@ -52,6 +69,10 @@ class Projector:
         self._moved = threading.Condition()
         self._stopping = threading.Event()
         self._problem: str | None = None
+        self._ahead: queue.Queue[_Ahead] = queue.Queue(maxsize=1)
+        self._generation = 0  # Counts how often what was read ahead had to be thrown away.
+        self._reading = threading.RLock()  # Whoever reads frames, or deals with trouble, does it alone.
+        self._reader = threading.Thread(target=self._read_ahead, name="projector-reader", daemon=True)
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
 
     @property
@@ -77,6 +98,7 @@ class Projector:
         return max(time.time_ns() - self._caught_up_ns, 0) / 1e9
 
     def start(self) -> None:
+        self._reader.start()
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> bool:
@@ -87,6 +109,8 @@ class Projector:
         self._stopping.set()
         if self.running:
             self._thread.join(max(deadline - time.monotonic(), 0.1))
+        if self._reader.is_alive():
+            self._reader.join(max(deadline - time.monotonic(), 0.1))
         return self._reached >= self._journal.durable_sequence
 
     def wait_for(self, position: Position, timeout_seconds: float) -> bool:
@@ -118,7 +142,7 @@ class Projector:
 
         Raises ViewError and JournalCorrupt: the caller is there to hear of them.
         """
-        while frames := self._next_frames():
+        while frames := self._next_frames(self._reached):
             self._project_once(frames)
             progress(self._reached, self._journal.durable_sequence)
         self._settle(at_once=True)
@@ -137,7 +161,7 @@ class Projector:
             if idle:
                 self._writer.tidy()
         except ViewError as error:
-            self._projection.forget()
+            self._forget()
             self._problem = f"the view cannot be written: {error}"
             _log.error("projection_failed", cause=str(error), sequence=self._reached, attempt=0)
             self._stopping.wait(_RETRY_SECONDS[-1])
@@ -150,64 +174,130 @@ class Projector:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            more = self._journal.wait_for_more(self._reached, _IDLE_WAIT_SECONDS)
+            ahead = self._next_ahead()
             try:
-                if more:
-                    self._project(self._next_frames())
+                if ahead is None:
+                    if self._reached >= self._journal.durable_sequence:
+                        self._caught_up_ns = time.time_ns()
+                elif isinstance(ahead.reading, JournalError):
+                    self._stop_for(ahead.reading)
+                    return
                 else:
-                    self._caught_up_ns = time.time_ns()
-                self._settle_or_say(idle=not more)
+                    self._project(ahead.frames, ahead.reading)
+                self._settle_or_say(idle=ahead is None)
             except JournalError as error:
-                self._problem = f"the journal cannot be read: {error}"
-                _log.error("projection_stopped", cause=str(error))
+                self._stop_for(error)
                 return
             except Exception as error:  # noqa: BLE001 - a projector that dies unheard looks like one that is ready
                 self._problem = f"the projector failed ({type(error).__name__}: {error}): restart Spanledger"
                 _log.error("projection_stopped", exc_info=error)
                 return
 
-    def _next_frames(self) -> list[Frame]:
+    def _stop_for(self, error: JournalError) -> None:
+        self._problem = f"the journal cannot be read: {error}"
+        _log.error("projection_stopped", cause=str(error))
+
+    def _next_ahead(self) -> "_Ahead | None":
+        """What was read ahead and is the next to be projected; None when there is nothing for a while."""
+        try:
+            ahead = self._ahead.get(timeout=_IDLE_WAIT_SECONDS)
+        except queue.Empty:
+            return None
+        fits = ahead.generation == self._generation
+        return ahead if fits else None  # It was read before something went wrong, and will be read again.
+
+    def _read_ahead(self) -> None:
+        generation, after = self._generation, self._reached
+        while not self._stopping.is_set():
+            if not self._journal.wait_for_more(after, _IDLE_WAIT_SECONDS):
+                self._stopping.wait(_CLOSED_WAIT_SECONDS)
+            with self._reading:
+                if generation != self._generation:
+                    generation, after = self._generation, self._reached
+                if self._journal.durable_sequence <= after:
+                    continue
+                ahead = self._ahead_of(generation, after)
+            while not self._stopping.is_set() and generation == self._generation:
+                try:
+                    self._ahead.put(ahead, timeout=_IDLE_WAIT_SECONDS)
+                    break
+                except queue.Full:
+                    continue
+            if not ahead.frames:
+                return
+            after = ahead.frames[-1].sequence
+
+    def _ahead_of(self, generation: int, after: int) -> "_Ahead":
+        frames: list[Frame] = []
+        try:
+            frames = self._next_frames(after)
+            return _Ahead(generation, frames, self._projection.read(frames))
+        except JournalError as error:
+            return _Ahead(generation, [], error)
+        except BaseException as error:
+            if not _is_of_a_frame(error):
+                raise
+            return _Ahead(generation, frames, None)  # The other thread meets it again, and deals with it.
+
+    def _forget(self) -> None:
+        """Nothing that is remembered or was read ahead holds any more."""
+        with self._reading:
+            self._projection.forget()
+            self._generation += 1
+
+    def _next_frames(self, after: int) -> list[Frame]:
         frames: list[Frame] = []
         total_bytes = 0
-        for frame in self._journal.frames_after(self._reached):
+        for frame in self._journal.frames_after(after):
             if frames and (total_bytes + len(frame.body) > BATCH_BYTES_MAX or len(frames) >= BATCH_FRAMES_MAX):
                 break
             frames.append(frame)
             total_bytes += len(frame.body)
         return frames
 
-    def _project(self, frames: list[Frame]) -> None:
+    def _project(self, frames: list[Frame], reading: Reading | None) -> None:
+        try:
+            self._project_once(frames, reading)
+        except ViewError as error:
+            with self._reading:  # Nothing is read ahead meanwhile: what it would build on is not in the view.
+                self._retry(frames, error)
+                self._forget()
+        self._problem = None if self._reached >= frames[-1].sequence else self._problem
+
+    def _retry(self, frames: list[Frame], error: ViewError) -> None:
+        """Project frames until it works, or the projector is to stop."""
         attempt = 0
-        while frames and not self._stopping.is_set():
+        while not self._stopping.is_set():
+            self._forget()
+            self._problem = f"the view cannot be written: {error}"
+            _log.error("projection_failed", cause=str(error), sequence=frames[0].sequence, attempt=attempt)
+            self._stopping.wait(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+            attempt += 1
             try:
-                self._project_once(frames)
-            except ViewError as error:
-                self._projection.forget()
-                self._problem = f"the view cannot be written: {error}"
-                _log.error("projection_failed", cause=str(error), sequence=frames[0].sequence, attempt=attempt)
-                self._stopping.wait(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
-                attempt += 1
-                frames = [frame for frame in frames if frame.sequence > self._reached]
+                self._project_once([frame for frame in frames if frame.sequence > self._reached])
+            except ViewError as again:
+                error = again
             else:
-                self._problem = None
                 return
 
-    def _project_once(self, frames: list[Frame]) -> None:
+    def _project_once(self, frames: list[Frame], reading: Reading | None = None) -> None:
         begun = time.perf_counter()
         try:
-            batch = self._projection.project(frames)
+            if reading is None:
+                with self._reading:
+                    reading = self._projection.read(frames)
+            batch = self._projection.place(reading)
             self._writer.write(batch)
         except BaseException as error:
-            if isinstance(error, ViewError) and not isinstance(error, RowRefused):
+            if not _is_of_a_frame(error):
                 raise
-            if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
-                raise
-            # Whatever a frame causes must not stop those behind it.
-            self._projection.forget()
-            if len(frames) > 1:
-                for frame in frames:
-                    self._project_once([frame])
-                return
+            with self._reading:  # Whatever a frame causes must not stop those behind it: they are taken one by one.
+                self._forget()
+                if len(frames) > 1:
+                    for frame in frames:
+                        self._project_once([frame])
+                    self._forget()
+                    return
             batch = _quarantine(frames[0], error)
             self._writer.write(batch)
         self._projection.written(batch)
@@ -217,6 +307,13 @@ class Projector:
             self._caught_up_ns = frames[-1].received_ns
             self._moved.notify_all()
         self._on_batch(batch, time.perf_counter() - begun)
+
+
+def _is_of_a_frame(error: BaseException) -> bool:
+    """Whether a frame, not the engine or the end of the process, is to blame."""
+    if isinstance(error, ViewError):
+        return isinstance(error, RowRefused)
+    return isinstance(error, Exception) or type(error).__name__ == _PANIC
 
 
 def _quarantine(frame: Frame, error: BaseException) -> ViewBatch:

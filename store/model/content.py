@@ -55,18 +55,19 @@ class Pieces:
 
 
 class ContentSink:
-    """Gathers the new pieces of one batch after another. One thread's."""
+    """Gathers the new pieces of one batch after another. One thread's, but for `stored`, which may be another's."""
 
     def __init__(self) -> None:
         self._remembered: OrderedDict[str, None] = OrderedDict()
         self._new: dict[str, Content] = {}
+        self._taken: set[str] = set()
         self._grown: OrderedDict[tuple[str, ...], tuple[str, Pieces]] = OrderedDict()
         self._grown_bytes = 0
 
     def put(self, tenant: str, raw: bytes, media_type: str) -> str:
         """Keep one piece; returns its id."""
         piece_id = content_id(tenant, raw)
-        if piece_id not in self._remembered and piece_id not in self._new:
+        if piece_id not in self._remembered and piece_id not in self._taken and piece_id not in self._new:
             self._new[piece_id] = Content(tenant, piece_id, media_type, raw.decode("utf-8", "surrogatepass"))
         return piece_id
 
@@ -92,6 +93,7 @@ class ContentSink:
     def take(self) -> list[Content]:
         """The new pieces since the last call. They are remembered once the caller has stored them: see `stored`."""
         taken = list(self._new.values())
+        self._taken.update(self._new)
         self._new = {}
         return taken
 
@@ -99,6 +101,7 @@ class ContentSink:
         """Remember pieces that are safely in the view."""
         for piece in pieces:
             self._remembered[piece.content_id] = None
+            self._taken.discard(piece.content_id)
         while len(self._remembered) > REMEMBERED_IDS_MAX:
             self._remembered.popitem(last=False)
 

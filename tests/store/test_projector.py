@@ -130,14 +130,14 @@ def test_a_frame_of_garbage_is_quarantined_and_those_around_it_are_in_the_view(f
 
 @pytest.mark.parametrize("error", [KeyError("a defect of ours"), RecursionError("too deep"), UnicodeError("no text")])
 def test_a_frame_on_which_the_normaliser_fails_is_quarantined_alone(follower, monkeypatch, error):
-    project = Projection.project
+    project = Projection.read
 
     def fail_on_the_fourth(self, frames):
         if any(frame.sequence == 4 for frame in frames):
             raise error
         return project(self, frames)
 
-    monkeypatch.setattr(Projection, "project", fail_on_the_fourth)
+    monkeypatch.setattr(Projection, "read", fail_on_the_fourth)
     follower.reach(follower.append(*DRAFTS))
     assert follower.quarantined() == [4]
     assert type(error).__name__ in follower.table("quarantine")[0]["error"]
@@ -149,14 +149,14 @@ def test_a_panic_of_the_decoder_is_quarantined_like_any_other_failure(follower, 
     class PanicException(BaseException):
         pass
 
-    project = Projection.project
+    project = Projection.read
 
     def panic_on_the_second(self, frames):
         if any(frame.sequence == 2 for frame in frames):
             raise PanicException("index out of bounds")
         return project(self, frames)
 
-    monkeypatch.setattr(Projection, "project", panic_on_the_second)
+    monkeypatch.setattr(Projection, "read", panic_on_the_second)
     follower.reach(follower.append(*DRAFTS[:3]))
     assert follower.quarantined() == [2]
 

@@ -56,7 +56,7 @@ def test_a_rebuild_tells_its_progress_up_to_the_last_frame(tmp_path):
 
 
 def test_a_rebuild_tries_quarantined_frames_again(tmp_path, monkeypatch):
-    project = Projection.project
+    project = Projection.read
 
     def fail_on_the_third(self, frames):
         if any(frame.sequence == 3 for frame in frames):
@@ -64,7 +64,7 @@ def test_a_rebuild_tries_quarantined_frames_again(tmp_path, monkeypatch):
         return project(self, frames)
 
     with monkeypatch.context() as broken:
-        broken.setattr(Projection, "project", fail_on_the_third)
+        broken.setattr(Projection, "read", fail_on_the_third)
         before = recorded(tmp_path / "broken", [*DEMO, GARBAGE])
     good = recorded(tmp_path / "good", [*DEMO, GARBAGE])
     rebuilt = rebuild(tmp_path / "broken")
