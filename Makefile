@@ -22,7 +22,7 @@ demo: setup  ## a real agent's run, recorded and replayed; ONCE=1 ends after it
 	$(BIN)/spanledger demo $(if $(ONCE),--once)
 
 test: setup  ## every test but the slow ones (at most 8 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: setup  ## the slow ones: more kills, more mutations
 	$(BIN)/python -m pytest -m slow
