@@ -4,6 +4,7 @@ DuckDB refuses a read-only connection beside a read-write one and shuts other pr
 instance's; so the whole instance is closed to files, network and extensions, and its configuration is locked.
 """
 
+import shutil
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from store.errors import RowRefused, ViewError
 MEMORY_MB: Final = 512  # Beside the process's own: buffers for writing batches and for analytical reads.
 THREADS: Final = 2
 _BLOCK_BYTES: Final = "65536"  # A hundred columns in blocks of 256 KB leave a fifth of a small view empty.
+_TIDY_ROOM: Final = 4  # Times the log must be free on the disk: a checkpoint writes what the log says, and more.
 _TIDY_BYTES: Final = 1024 * 1024  # Of write-ahead log, which is not compressed: less is not worth a checkpoint.
 _CHECKPOINT: Final = (
     "64MB"  # Of write-ahead log: fewer checkpoints while loading, still a second to replay after a crash.
@@ -92,9 +94,13 @@ class Engine:
             raise ViewError(f"the view cannot be written: {error}") from error
 
     def tidy(self) -> None:
-        """Write a checkpoint if the log has grown; not now, if a reader is in the way."""
+        """Write a checkpoint if the log has grown; not now, if a reader is in the way or the disk nearly full.
+
+        A checkpoint for which there is no room is fatal to the instance: it refuses everything until the next start.
+        """
         log = self._log()
-        if log.exists() and log.stat().st_size > _TIDY_BYTES:
+        log_bytes = log.stat().st_size if log.exists() else 0
+        if log_bytes > _TIDY_BYTES and shutil.disk_usage(log.parent).free > _TIDY_ROOM * log_bytes:
             with suppress(duckdb.TransactionException):
                 self.cursor().execute("CHECKPOINT")
 

@@ -49,16 +49,16 @@ def test_an_array_is_cut_only_where_joining_gives_it_back(text: str) -> None:
 
 @given(st.text())
 def test_any_text_is_given_back(text: str) -> None:
-    sink = ContentSink()
-    assert _again(sink, sink.put_array(TENANT, text)) == text
-    assert _again(sink, sink.put_value(TENANT, text)) == text
+    whole, cut = ContentSink(), ContentSink()
+    assert _again(cut, cut.put_array(TENANT, text)) == text
+    assert _again(whole, whole.put_value(TENANT, text)) == text
 
 
 @given(JSON_VALUES)
 def test_any_value_is_given_back(value: Any) -> None:
-    sink = ContentSink()
-    assert _again(sink, sink.put_array(TENANT, value)) == value
-    assert _again(sink, sink.put_value(TENANT, value)) == value
+    whole, cut = ContentSink(), ContentSink()
+    assert _again(cut, cut.put_array(TENANT, value)) == value
+    assert _again(whole, whole.put_value(TENANT, value)) == value
 
 
 @given(st.lists(st.one_of(array_texts(), st.text(alphabet='[]{}",: 1a', max_size=12)), max_size=4), st.data())
@@ -92,7 +92,7 @@ def test_what_is_no_array_is_kept_whole(text: str) -> None:
     assert _again(sink, pieces) == text
 
 
-def test_a_piece_is_new_once_and_remembered_when_it_is_stored() -> None:
+def test_a_piece_is_given_out_once_and_remembered_when_it_is_stored() -> None:
     sink = ContentSink()
     ids = sink.put_array(TENANT, '["a","b","a"]').ids
     assert ids == [content_id(TENANT, b'"a"'), content_id(TENANT, b'"b"'), content_id(TENANT, b'"a"')]
@@ -101,7 +101,7 @@ def test_a_piece_is_new_once_and_remembered_when_it_is_stored() -> None:
     assert sink.put_value(TENANT, "a").ids != ids[:1]  # The text a is not the JSON string "a".
     sink.take()
     sink.put_array(TENANT, '["a"]')
-    assert [piece.text for piece in sink.take()] == ['"a"']  # Nobody said that it was stored.
+    assert sink.take() == []  # On its way into the view: a batch that comes meanwhile need not carry it, too.
     sink.stored(taken)
     sink.put_array(TENANT, '["b","a"]')
     assert sink.take() == []
