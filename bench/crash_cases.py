@@ -141,10 +141,14 @@ class Sigterm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullDisk:
-    """The data folder on a small file system that fills up, and gets room again after a while."""
+    """The data folder on a small file system that fills up, and gets room again after a while.
+
+    `reserve_mb` is what the server keeps free (`disk_reserve_mb`); with 0 it runs into the end of the disk itself.
+    """
 
     disk_mb: int
     full_seconds: float
+    reserve_mb: int = 0
     connections: int = 4
 
     PAYLOAD_BYTES = 200_000  # Of noise in hexadecimal, so that the journal grows by 100 KB a span.
@@ -155,7 +159,7 @@ class FullDisk:
             filler = disk / "filler"
             # The room that will come back: the disk is full long before it is.
             filler.write_bytes(bytes(self.disk_mb * 1024 * 1024 // 2))
-            with HostileServer(disk / "data") as server:
+            with HostileServer(disk / "data", "--disk-reserve-mb", str(self.reserve_mb)) as server:
                 # The log would share the disk that fills up.
                 server.log = folder / "server.log"
                 return self._fill(server, journal, filler)
@@ -190,8 +194,9 @@ class FullDisk:
         codes = {code for tally in tallies for code in tally.refusals}
         broken = sum(sum(tally.failures.values()) + tally.breaks for tally in tallies)
         return Outcome(
-            f"a tmpfs of {self.disk_mb} MB filled to the last byte by {self.connections} senders, full for "
-            f"{self.full_seconds:g} s ({sum(refused.values()):,} refusals), then given {self.disk_mb // 2} MB back",
+            f"a tmpfs of {self.disk_mb} MB ({self.reserve_mb} MB reserved) filled to the last byte by {self.connections} "
+            f"senders, full for {self.full_seconds:g} s ({sum(refused.values()):,} refusals), then given "
+            f"{self.disk_mb // 2} MB back",
             {
                 "acked_spans": found.acked,
                 "refusals": sum(refused.values()),

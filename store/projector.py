@@ -161,10 +161,8 @@ class Projector:
             if idle:
                 self._writer.tidy()
         except ViewError as error:
-            self._forget()
-            self._problem = f"the view cannot be written: {error}"
-            _log.error("projection_failed", cause=str(error), sequence=self._reached, attempt=0)
-            self._stopping.wait(_RETRY_SECONDS[-1])
+            with self._reading:
+                self._retry([], error)
         else:
             self._problem = None
 
@@ -261,24 +259,36 @@ class Projector:
         except ViewError as error:
             with self._reading:  # Nothing is read ahead meanwhile: what it would build on is not in the view.
                 self._retry(frames, error)
-                self._forget()
         self._problem = None if self._reached >= frames[-1].sequence else self._problem
 
     def _retry(self, frames: list[Frame], error: ViewError) -> None:
-        """Project frames until it works, or the projector is to stop."""
+        """Project frames, if there are any, until the view answers and takes them, or the projector is to stop."""
         attempt = 0
         while not self._stopping.is_set():
-            self._forget()
             self._problem = f"the view cannot be written: {error}"
-            _log.error("projection_failed", cause=str(error), sequence=frames[0].sequence, attempt=attempt)
+            _log.error("projection_failed", cause=str(error), sequence=self._reached + 1, attempt=attempt)
             self._stopping.wait(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
             attempt += 1
             try:
-                self._project_once([frame for frame in frames if frame.sequence > self._reached])
+                self._forget()
+                self._look_at_view()
+                left = [frame for frame in frames if frame.sequence > self._reached]
+                if left:
+                    self._project_once(left)
+                self._forget()
             except ViewError as again:
                 error = again
             else:
+                self._problem = None
                 return
+
+    def _look_at_view(self) -> None:
+        """Go on from where the view is: a commit may have reached the disk although it failed. Raises ViewError."""
+        position = self._writer.position()
+        if position is not None and position.sequence > self._reached:
+            with self._moved:
+                self._reached = position.sequence
+                self._moved.notify_all()
 
     def _project_once(self, frames: list[Frame], reading: Reading | None = None) -> None:
         begun = time.perf_counter()

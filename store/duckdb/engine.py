@@ -2,16 +2,21 @@
 
 DuckDB refuses a read-only connection beside a read-write one and shuts other processes out, and its memory limit is the
 instance's; so the whole instance is closed to files, network and extensions, and its configuration is locked.
+
+A checkpoint for which the disk has no room is fatal to the instance: from then on it refuses everything. What is on disk is
+whole all the same, so it is opened again, by whoever asks next, and the view goes on by itself once there is room.
 """
 
 import shutil
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import structlog
 
 from store.duckdb.statements import table_definitions
 from store.errors import RowRefused, ViewError
@@ -19,11 +24,16 @@ from store.errors import RowRefused, ViewError
 MEMORY_MB: Final = 512  # Beside the process's own: buffers for writing batches and for analytical reads.
 THREADS: Final = 2
 _BLOCK_BYTES: Final = "65536"  # A hundred columns in blocks of 256 KB leave a fifth of a small view empty.
-_TIDY_ROOM: Final = 4  # Times the log must be free on the disk: a checkpoint writes what the log says, and more.
 _TIDY_BYTES: Final = 1024 * 1024  # Of write-ahead log, which is not compressed: less is not worth a checkpoint.
+_TIDY_ROOM: Final = (
+    4  # Times the log must be free on the disk: a checkpoint writes what the log says, and some indexes.
+)
+_REOPEN_SECONDS: Final = 1.0  # Between two attempts: each may replay a log of `_CHECKPOINT`.
 _CHECKPOINT: Final = (
     "64MB"  # Of write-ahead log: fewer checkpoints while loading, still a second to replay after a crash.
 )
+
+_log = structlog.get_logger("view")
 
 
 class Engine:
@@ -32,15 +42,25 @@ class Engine:
     def __init__(self, path: Path, *, memory_mb: int = MEMORY_MB) -> None:
         """Open or create the file. Raises ViewError."""
         self.path = path
+        self._memory_mb = memory_mb
+        self._connection = self._open()
+        self._local = threading.local()
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
+        self._lock = threading.Lock()
+        self._life = 0  # Counts openings: a thread's connection to an earlier one is of no use.
+        self._fatal: str | None = None
+        self._reopen_at = 0.0
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
         try:
-            self._connection = duckdb.connect(
-                str(path),
+            connection = duckdb.connect(
+                str(self.path),
                 config={
                     "enable_external_access": "false",
                     "autoinstall_known_extensions": "false",
                     "autoload_known_extensions": "false",
                     "allow_community_extensions": "false",
-                    "memory_limit": f"{memory_mb}MB",
+                    "memory_limit": f"{self._memory_mb}MB",
                     "threads": str(THREADS),
                     "checkpoint_threshold": _CHECKPOINT,
                     "default_block_size": _BLOCK_BYTES,
@@ -49,23 +69,44 @@ class Engine:
                 },
             )
             for statement in table_definitions():
-                self._connection.execute(statement)
-            self._connection.execute("SET lock_configuration = true")
+                connection.execute(statement)
+            connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
-            raise ViewError(f"the view {path.name} cannot be opened: {error}") from error
-        self._local = threading.local()
-        self._cursors: list[duckdb.DuckDBPyConnection] = []
-        self._cursors_lock = threading.Lock()
+            raise ViewError(f"the view {self.path.name} cannot be opened: {error}") from error
+        return connection
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """The connection of the calling thread."""
-        found = getattr(self._local, "cursor", None)
-        if found is None:
+        """The connection of the calling thread. Raises ViewError while the engine cannot be opened again."""
+        if self._fatal is None and getattr(self._local, "life", None) == self._life:
+            return self._local.cursor
+        with self._lock:
+            if self._fatal is not None:
+                self._reopen(self._fatal)
             found = self._connection.cursor()
-            self._local.cursor = found
-            with self._cursors_lock:
-                self._cursors.append(found)
+            self._cursors.append(found)
+            self._local.cursor, self._local.life = found, self._life
         return found
+
+    def _reopen(self, cause: str) -> None:
+        """Close an instance that refuses everything, and open its file again."""
+        now = time.monotonic()
+        if now < self._reopen_at:
+            raise ViewError(f"the engine of the view gave up and is opened again in a moment: {cause}")
+        self._reopen_at = now + _REOPEN_SECONDS
+        # As long as one connection is open, a new one would be to the same instance.
+        if not self._close_all():
+            self._reopen_at = now  # What is still running fails by itself.
+            raise ViewError(f"the engine of the view gave up and statements are still ending: {cause}")
+        self._connection = self._open()
+        self._life += 1
+        self._fatal = None
+        _log.warning("view_opened_again", cause=cause)
+
+    def _note(self, error: duckdb.Error) -> None:
+        """Remember an error after which the instance refuses everything."""
+        if isinstance(error, duckdb.FatalException) and self._fatal is None and self._local.life == self._life:
+            self._fatal = str(error).partition("\n")[0]
+            _log.error("view_engine_gave_up", cause=str(error))
 
     def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Run one statement and return its rows as dicts. Raises ViewError."""
@@ -74,6 +115,7 @@ class Engine:
             names = [column[0] for column in cursor.description or ()]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except duckdb.Error as error:
+            self._note(error)
             raise ViewError(f"the view cannot answer: {error}") from error
 
     @contextmanager
@@ -85,24 +127,33 @@ class Engine:
             try:
                 yield cursor
                 cursor.execute("COMMIT")
-            except BaseException:
-                cursor.execute("ROLLBACK")
+            except BaseException as error:
+                if isinstance(error, duckdb.Error):
+                    self._note(error)
+                with suppress(duckdb.Error):
+                    cursor.execute("ROLLBACK")
                 raise
         except (duckdb.DataError, duckdb.IntegrityError) as error:
             raise RowRefused(f"the view refuses a row: {error}") from error
         except duckdb.Error as error:
+            self._note(error)
             raise ViewError(f"the view cannot be written: {error}") from error
 
     def tidy(self) -> None:
         """Write a checkpoint if the log has grown; not now, if a reader is in the way or the disk nearly full.
 
-        A checkpoint for which there is no room is fatal to the instance: it refuses everything until the next start.
+        Raises ViewError.
         """
         log = self._log()
         log_bytes = log.stat().st_size if log.exists() else 0
-        if log_bytes > _TIDY_BYTES and shutil.disk_usage(log.parent).free > _TIDY_ROOM * log_bytes:
+        if log_bytes <= _TIDY_BYTES or shutil.disk_usage(log.parent).free < _TIDY_ROOM * log_bytes:
+            return
+        try:
             with suppress(duckdb.TransactionException):
                 self.cursor().execute("CHECKPOINT")
+        except duckdb.Error as error:
+            self._note(error)
+            raise ViewError(f"the view cannot be written: {error}") from error
 
     def _log(self) -> Path:
         return self.path.with_name(self.path.name + ".wal")
@@ -115,8 +166,18 @@ class Engine:
 
     def close(self) -> None:
         """Write a checkpoint and close. Safe to call twice."""
-        with self._cursors_lock:
-            for cursor in self._cursors:
-                cursor.close()
-            self._cursors.clear()
-        self._connection.close()
+        with self._lock:
+            self._close_all()
+
+    def _close_all(self) -> bool:
+        """Close what can be closed. False where a statement is still running."""
+        self._cursors = [cursor for cursor in self._cursors if not _close(cursor)]
+        return not self._cursors and _close(self._connection)
+
+
+def _close(connection: duckdb.DuckDBPyConnection) -> bool:
+    try:
+        connection.close()
+    except duckdb.Error:
+        return False
+    return True

@@ -22,7 +22,6 @@ from store.duckdb.rows import (
     table,
 )
 from store.duckdb.statements import sql
-from store.errors import ViewError
 from store.model.dialect import NORMALISER_VERSION
 from store.model.trace import Trace
 from store.record import Position
@@ -126,10 +125,7 @@ class DuckDbWriter:
         self._owed = batch.owed
 
     def tidy(self) -> None:
-        try:
-            self._engine.tidy()
-        except duckdb.Error as error:
-            raise ViewError(f"the view cannot be written: {error}") from error
+        self._engine.tidy()
 
     def _tables(self, batch: ViewBatch) -> dict[str, pa.Table]:
         """The batch as Arrow tables, by table name; empty ones left out. Made before the transaction begins."""
