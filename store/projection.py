@@ -201,7 +201,7 @@ class Projection:
             touched[span.tenant, span.trace_id] = trace
         for event in speaking:
             trace = traces[event.tenant, event.trace_id or ""]
-            trace.events[event.event_id] = event
+            trace.hear(event)
             touched[event.tenant, event.trace_id or ""] = trace
         return touched
 

@@ -69,7 +69,7 @@ class DuckDbWriter:
         for row in self._engine.rows(sql("select_trace_events"), {"trace_ids": trace_ids}):
             key = (row["tenant"], row["trace_id"])
             if key in wanted:
-                found.setdefault(key, Trace(*key)).events[row["event_id"]] = event_of(row)
+                found.setdefault(key, Trace(*key)).hear(event_of(row))
         return list(found.values())
 
     def segments(self, keys: Iterable[tuple[str, str]]) -> list[StoredSegment]:

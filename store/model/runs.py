@@ -5,13 +5,12 @@ deals with a tool call that an earlier one left pending. The first segment names
 leading to it.
 """
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from store.model.decisions import Decision, decisions_of
 from store.model.ids import segment_id
 from store.model.span import Span
+from store.model.tally import MODEL_KINDS, Tally, start_of, summed, tally_of
 from store.model.tool_calls import CallBook, ToolCall
 from store.model.trace import USAGE_KINDS, Trace, usage_leaves
 
@@ -21,8 +20,8 @@ IDLE_NS = 30 * 60 * 1_000_000_000
 CLOCK_SKEW_NS = 60 * 60 * 1_000_000_000
 """An old run that is imported now has not just happened: its last sign of life is at most so long after its last event."""
 
-_KINDS = (("agent", ("agent",)), ("workflow", ("workflow",)), ("engine", ("workflow_engine",)),
-          ("model_call", ("llm", "embedding", "rerank")))  # fmt: skip
+_KINDS = (("agent", frozenset({"agent"})), ("workflow", frozenset({"workflow"})),
+          ("engine", frozenset({"workflow_engine"})), ("model_call", MODEL_KINDS))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +109,25 @@ class WholeRun:
 
 def facts_of(trace: Trace) -> SegmentFacts:
     """What joining needs, from a trace's current spans."""
-    spans, talk = trace.ordered(), trace.talk()
-    requested = {request.id for said in talk.values() for request in said.requests if request.id}
-    asked = {call.id for span in spans for call in span.approvals if call.id}
-    answered = {answer.id for said in talk.values() for answer in said.answers if answer.id}
-    tools = [span for span in spans if span.kind == "tool" and span.tool_call_id]
-    executed = {span.tool_call_id for span in tools if span.tool_call_id and span.outcome != "interrupted"}
-    interrupted = {span.tool_call_id for span in tools if span.tool_call_id and span.outcome == "interrupted"}
+    spans = trace.ordered()
+    requested: set[str] = set()
+    answered: set[str] = set()
+    for said in trace.talk().values():
+        requested.update(request.id for request in said.requests if request.id)
+        answered.update(answer.id for answer in said.answers if answer.id)
+    asked: set[str] = set()
+    executed: set[str] = set()
+    interrupted: set[str] = set()
+    for span in spans:
+        asked.update(call.id for call in span.approvals if call.id)
+        if span.kind == "tool" and span.tool_call_id:
+            (interrupted if span.outcome == "interrupted" else executed).add(span.tool_call_id)
     return SegmentFacts(
         tenant=trace.tenant,
         trace_id=trace.trace_id,
         segment_id=segment_id(trace.tenant, trace.trace_id),
         conversation_id=next((span.conversation_id for span in spans if span.conversation_id), None),
-        start_ns=_start_ns(spans),
+        start_ns=start_of(spans),
         first_sequence=trace.first_sequence,
         last_sequence=trace.last_sequence,
         pending=frozenset((requested | asked | interrupted) - executed - answered),
@@ -160,53 +165,54 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
     ordered = [traces[segment.facts.trace_id] for segment in segments]
     calls = CallBook(run_id).read(ordered)
     decisions = decisions_of(run_id, calls, ordered)
-    spans = [span for trace in ordered for span in trace.ordered()]
+    tallies = [tally_of(trace) for trace in ordered]
+    tally = summed(tallies)
     leaves = [leaf for trace in ordered for leaf in usage_leaves(trace.spans.values(), trace)]
-    head = _head(ordered)
-    last = ordered[-1]
-    status, reason = _status(last, calls)
-    roots = [trace.root() for trace in ordered]
+    head = tallies[0].root or ordered[0].ordered()[0]
+    statuses = [_status(trace, one.root, calls) for trace, one in zip(ordered, tallies, strict=True)]
+    status, reason = statuses[-1]
+    open_reason = tallies[-1].open_reason
     costs = [span.cost_usd for span in leaves if span.cost_usd is not None]
-    llm = [span for span in spans if span.kind == "llm"]
-    talk = {(t.trace_id, span_id): said for t in ordered for span_id, said in t.talk().items()}
     run = Run(
         tenant=segments[0].facts.tenant,
         run_id=run_id,
-        run_kind=_kind(spans),
-        agent_name=_first(spans, "agent_name", "agent"),
-        workflow_name=_first(spans, "workflow_name"),
+        run_kind=next((kind for kind, telling in _KINDS if tally.kinds & telling), "other"),
+        agent_name=tally.agent_name,
+        workflow_name=next(iter(tally.workflows), None),
         service_name=head.service_name,
         service_version=head.service_version,
         environment=head.environment,
-        framework=_framework(spans),
+        framework=tally.framework,
         conversation_id=segments[0].facts.conversation_id,
         status=status,
-        open_reason=_open_reason(last),
+        open_reason=open_reason,
         outcome_reason=reason,
-        start_ns=min((start for trace in ordered if (start := _start_ns(trace.spans.values()))), default=0),
-        end_ns=0 if _open_reason(last) else max(span.end_ns for span in spans),
-        last_event_ns=max(max(span.start_ns, span.end_ns) for span in spans),
-        last_received_ns=max(span.received_ns for span in spans),
-        steps=len(spans),
-        llm_calls=len(llm),
+        start_ns=tally.start_ns,
+        end_ns=0 if open_reason else tally.end_ns,
+        last_event_ns=tally.last_event_ns,
+        last_received_ns=tally.last_received_ns,
+        steps=tally.steps,
+        llm_calls=tally.llm_calls,
         tool_calls=len(calls),
         tool_errors=sum(1 for call in calls if call.outcome == "error"),
         decisions=len(decisions),
         retries=sum(max(len(call.executions) - 1, 0) for call in calls),
         **{name: _total(leaves, name) for name in USAGE_KINDS},
         cost_usd=sum(costs) if costs else None,
-        models=sorted({span.model for span in spans if span.model and span.kind in ("llm", "embedding", "rerank")}),
+        models=sorted(tally.models),
         tools=sorted({call.name for call in calls if call.name}),
         trace_ids=[segment.facts.trace_id for segment in segments],
-        missing_parents=sum(trace.missing_parents() for trace in ordered),
-        missing_root=any(root is None for root in roots),
+        missing_parents=tally.missing_parents,
+        missing_root=tally.missing_root,
         unexecuted_tool_calls=sum(1 for call in calls if call.outcome == "requested"),
-        content_absent=bool(llm) and not any(talk[span.trace_id, span.span_id].present for span in llm),
-        truncated=sum(1 for span in spans if span.truncated),
-        redacted=sum(1 for span in spans if span.redacted),
+        content_absent=bool(tally.llm_calls) and not tally.content_present,
+        truncated=tally.truncated,
+        redacted=tally.redacted,
         first_sequence=min(segment.facts.first_sequence for segment in segments),
         last_sequence=max(segment.facts.last_sequence for segment in segments),
-        segments=[_segment(segment, trace, calls) for segment, trace in zip(segments, ordered, strict=True)],
+        segments=[
+            _segment(segment, one, ended) for segment, one, (ended, _) in zip(segments, tallies, statuses, strict=True)
+        ],
     )
     return WholeRun(run, segments, calls, decisions)
 
@@ -221,9 +227,8 @@ def status_at(status: str, open_reason: str | None, last_event_ns: int, last_rec
     return "incomplete" if open_reason == "missing_root" else "abandoned"
 
 
-def _status(trace: Trace, calls: list[ToolCall]) -> tuple[str, str | None]:
+def _status(trace: Trace, root: Span | None, calls: list[ToolCall]) -> tuple[str, str | None]:
     """How a segment ended. What a later segment made of it is that one's own status."""
-    root = trace.root()
     failed = root if root is not None and root.outcome == "error" else _failed_agent(trace)
     if failed is not None:
         return "error", _first_words(failed.status_message) or failed.error_type
@@ -253,56 +258,21 @@ def _left_waiting(call: ToolCall, trace_id: str) -> bool:
     return asked_here and call.ran_in(trace_id) is None and call.told_in(trace_id) is None
 
 
-def _open_reason(trace: Trace) -> str | None:
-    root = trace.root()
-    if root is None:
-        return "missing_root"
-    return "unended" if root.end_ns == 0 else None
-
-
-def _segment(segment: Joined, trace: Trace, calls: list[ToolCall]) -> dict[str, object]:
-    status, _ = _status(trace, calls)
-    spans = trace.spans.values()
+def _segment(segment: Joined, tally: Tally, status: str) -> dict[str, object]:
     return {
         "segment_id": segment.facts.segment_id,
         "trace_id": segment.facts.trace_id,
         "segment_no": segment.segment_no,
         "status": status,
-        "open_reason": _open_reason(trace),
+        "open_reason": tally.open_reason,
         "start_ns": segment.facts.start_ns,
-        "end_ns": 0 if _open_reason(trace) else max(span.end_ns for span in spans),
-        "last_event_ns": max(max(span.start_ns, span.end_ns) for span in spans),
-        "last_received_ns": max(span.received_ns for span in spans),
-        "steps": len(spans),
+        "end_ns": 0 if tally.open_reason else tally.end_ns,
+        "last_event_ns": tally.last_event_ns,
+        "last_received_ns": tally.last_received_ns,
+        "steps": tally.steps,
         "joined_by": segment.rule,
         "continues": segment.continues,
     }
-
-
-def _start_ns(spans: Iterable[Span]) -> int:
-    starts = [span.start_ns for span in spans if span.start_ns]
-    return min(starts, default=0)
-
-
-def _head(traces: list[Trace]) -> Span:
-    """The span that speaks for the run: the first root, else the earliest span."""
-    return traces[0].root() or traces[0].ordered()[0]
-
-
-def _kind(spans: list[Span]) -> str:
-    kinds = {span.kind for span in spans}
-    return next((kind for kind, telling in _KINDS if kinds & set(telling)), "other")
-
-
-def _first(spans: list[Span], column: str, kind: str | None = None) -> str | None:
-    of_kind = [span for span in spans if kind is None or span.kind == kind]
-    return next((getattr(span, column) for span in (*of_kind, *spans) if getattr(span, column)), None)
-
-
-def _framework(spans: list[Span]) -> str | None:
-    telling = ("agent", "workflow", "llm", "tool", "mcp_client")
-    found = Counter({span.scope_name: -telling.index(span.kind) for span in reversed(spans) if span.kind in telling})
-    return max(found, key=lambda scope: (found[scope], scope or ""), default=None)
 
 
 def _total(leaves: list[Span], name: str) -> int | None:

@@ -223,6 +223,8 @@ class CallBook:
         return next((c for c in self._calls if c.name and not c.executed and _plain(c.name).endswith(agent)), None)
 
     def _read_mcp(self, trace: Trace, spans: list[Span]) -> None:
+        if not any(span.mcp_method == TOOLS_CALL for span in spans):
+            return
         depths = trace.depths()
         nearest: dict[str, Span] = {}  # Of every span, the step above it that is part of a call.
         # Parents first, whatever the clocks of two processes say.

@@ -20,34 +20,47 @@ class Trace:
     first_sequence: int = 0
     last_sequence: int = 0
     """Where in the record its versions stand, superseded ones included; 0 before the first."""
+    _ordered: list[Span] | None = field(default=None, repr=False, compare=False)
+    _depths: dict[str, int] | None = field(default=None, repr=False, compare=False)
+    _talk: "dict[str, Talk] | None" = field(default=None, repr=False, compare=False)
+    """Worked out when first asked for, until something comes in: half a dozen readers ask for each."""
 
     def admit(self, span: Span) -> Span | None:
         """Take in a version. Returns the version that is no longer current because of it: an older one, or `span` itself.
 
         Sets `span.revision`. The caller has checked that this digest is new (see `knows`).
         """
-        digests = self.versions.setdefault(span.span_id, [])
+        digests = self.versions.get(span.span_id)
+        if digests is None:
+            digests = self.versions[span.span_id] = []
         digests.append(span.digest)
         self.first_sequence = min(self.first_sequence or span.sequence, span.sequence)
         self.last_sequence = max(self.last_sequence, span.sequence)
         span.revision = len(digests)
         current = self.spans.get(span.span_id)
-        if current is None:
-            self.spans[span.span_id] = span
-            return None
-        if span.rank > current.rank:
-            self.spans[span.span_id] = span
-            return current
-        return span
+        if current is not None and span.rank <= current.rank:
+            return span
+        self.spans[span.span_id] = span
+        self._ordered = self._depths = self._talk = None
+        return current
+
+    def hear(self, event: Event) -> None:
+        """Take in a log record that speaks for one of the spans."""
+        self.events[event.event_id] = event
+        self._talk = None
 
     def knows(self, span: Span) -> bool:
         """Whether exactly this version is recorded already: the same span sent again counts once."""
         return span.digest in self.versions.get(span.span_id, ())
 
     def ordered(self) -> list[Span]:
-        """Spans by start; of the same start, parents before children."""
-        depths = self.depths()
-        return sorted(self.spans.values(), key=lambda span: (span.start_ns, depths[span.span_id], span.span_id))
+        """Spans by start; of the same start, parents before children. Not to be changed."""
+        if self._ordered is None:
+            depths = self.depths()
+            self._ordered = sorted(
+                self.spans.values(), key=lambda span: (span.start_ns, depths[span.span_id], span.span_id)
+            )
+        return self._ordered
 
     def ancestors(self, span: Span) -> Iterator[Span]:
         """From the parent up to the root, as far as the record goes. A cycle (telemetry can lie) ends the walk."""
@@ -61,23 +74,10 @@ class Trace:
             span = parent
 
     def depths(self) -> dict[str, int]:
-        """How far below its root each span is, by span id; in a cycle all are on top. Every parent is looked at once."""
-        found: dict[str, int] = {}
-        for start in self.spans:
-            path: dict[str, None] = {}  # In order, and quick to look into.
-            at: str | None = start
-            while at is not None and at in self.spans and at not in found and at not in path:
-                path[at] = None
-                at = self.spans[at].parent_span_id
-            below = list(path)
-            if at is not None and at in path:
-                cycle = below.index(at)
-                found.update(dict.fromkeys(below[cycle:], 0))
-                below = below[:cycle]
-            depth = found[at] + 1 if at is not None and at in found else 0
-            for offset, span_id in enumerate(reversed(below)):
-                found[span_id] = depth + offset
-        return found
+        """How far below its root each span is, by span id; in a cycle all are on top. Not to be changed."""
+        if self._depths is None:
+            self._depths = _depths_of(self.spans)
+        return self._depths
 
     def root(self) -> Span | None:
         """The earliest span without a parent; None when its root was never recorded."""
@@ -103,7 +103,12 @@ class Trace:
         return found
 
     def talk(self) -> "dict[str, Talk]":
-        """What every span said, by span id: from its own attributes, else from the log records that belong to it."""
+        """What every span said, by span id: from its own attributes, else from its log records. Not to be changed."""
+        if self._talk is None:
+            self._talk = self._hear_all()
+        return self._talk
+
+    def _hear_all(self) -> "dict[str, Talk]":
         said = {
             span.span_id: Talk(span.tool_requests, span.tool_answers, span.reasoning, _speaks(span))
             for span in self.spans.values()
@@ -136,13 +141,45 @@ class Talk:
         return self.from_span or self.from_events
 
 
+def _depths_of(spans: dict[str, Span]) -> dict[str, int]:
+    """Every parent is looked at once."""
+    found: dict[str, int] = {}
+    for start in spans:
+        path: list[str] = []
+        at: str | None = start
+        while at is not None and at in spans and at not in found:
+            if len(path) > len(spans):  # Round and round: cheaper to notice late than to look for at every step.
+                first = path.index(at)
+                found.update(dict.fromkeys(path[first:], 0))
+                path = path[:first]
+                break
+            path.append(at)
+            at = spans[at].parent_span_id
+        depth = found[at] + 1 if at is not None and at in found else 0
+        for span_id in reversed(path):
+            found[span_id] = depth
+            depth += 1
+    return found
+
+
 def _speaks(span: Span) -> bool:
     return bool(span.input_messages or span.output_messages)
 
 
+def has_usage(span: Span) -> bool:
+    """Whether the span says any tokens."""
+    return (
+        span.input_tokens is not None
+        or span.output_tokens is not None
+        or span.cache_read_tokens is not None
+        or span.cache_write_tokens is not None
+        or span.reasoning_tokens is not None
+    )
+
+
 def usage_leaves(spans: Iterable[Span], trace: Trace) -> list[Span]:
     """The spans whose usage counts: those with usage that have no descendant with usage. Totals on parents repeat it."""
-    bearing = [span for span in spans if any(getattr(span, name) is not None for name in USAGE_KINDS)]
+    bearing = [span for span in spans if has_usage(span)]
     above_some: set[str] = set()
     for span in bearing:
         for above in trace.ancestors(span):

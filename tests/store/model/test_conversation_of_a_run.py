@@ -130,7 +130,7 @@ def test_a_step_says_what_it_says_itself_else_what_its_log_records_say() -> None
     assert pieces_of_step(speaking, [talk.event(speaking, [CONTINUE], [])]).given == talk.pieces([HI])
     trace = talk.trace()
     for event in (late, early):
-        trace.events[event.event_id] = event
+        trace.hear(event)
     assert {name: len(events) for name, events in events_by_step(trace).items()} == {"s0": 2}
     assert _lines(list(conversation([trace], talk.texts)))[:3] == ["system: Be brief.", "user: hi", "assistant: ok"]
 
