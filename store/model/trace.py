@@ -149,9 +149,9 @@ def _depths_of(spans: dict[str, Span]) -> dict[str, int]:
         at: str | None = start
         while at is not None and at in spans and at not in found:
             if len(path) > len(spans):  # Round and round: cheaper to notice late than to look for at every step.
-                first = path.index(at)
-                found.update(dict.fromkeys(path[first:], 0))
-                path = path[:first]
+                cycle = set(path[path.index(at) :])
+                found.update(dict.fromkeys(cycle, 0))
+                path = [span_id for span_id in path if span_id not in cycle]
                 break
             path.append(at)
             at = spans[at].parent_span_id
