@@ -14,9 +14,9 @@ import pyarrow as pa
 ARENAS_MAX: Final = (
     2  # The interpreter's lock lets one thread at a time allocate; the engine has an allocator of its own.
 )
-MAPPED_BYTES_MIN: Final = 512 * 1024  # From here a buffer is the system's, and goes back to it at once.
+MAPPED_BYTES_MIN: Final = 32 * 1024 * 1024  # X
 KEPT_BYTES_MAX: Final = (
-    64 * 1024 * 1024
+    256 * 1024 * 1024
 )  # Freed and kept at an arena's end, so that the next request need not ask again.
 
 # Of malloc.h.

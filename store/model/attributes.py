@@ -1,5 +1,6 @@
 """The attributes of one span, read by its plan: columns, content by reference, and what stays an attribute."""
 
+from collections.abc import Container
 from typing import Any
 
 from store.model.columns import read_text
@@ -15,49 +16,62 @@ from store.otlp.values import to_json_bytes
 class AttributeReader:
     """Reads one span. `pieces` is what went to content, by place; `heard` the messages that were given and said."""
 
-    def __init__(self, span: Span, plan: Plan, sink: ContentSink) -> None:
+    __slots__ = ("_plan", "_sink", "_span", "_values", "heard", "pieces")
+
+    def __init__(self, span: Span, plan: Plan, values: list[Any], sink: ContentSink) -> None:
+        """`values` are the span's attributes in the order of `plan.keys`."""
         self._span = span
         self._plan = plan
+        self._values = values
         self._sink = sink
         self.pieces: dict[str, Any] = {}
         self.heard: dict[str, Pieces] = {}
 
-    def read(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Fill the span's columns; returns the attributes that stay inline. The others are in `pieces`."""
-        span, plan = self._span, self._plan
-        self._read_columns(attributes)
-        span.kind = self._kind(attributes)
-        self._read_name()
-        kept = {key: attributes[key] for key in plan.kept}
-        for key in plan.kept:
-            if is_large(kept[key]):
-                self._keep(f"attributes/{key}", self._sink.put_value(span.tenant, kept.pop(key)))
-        for key, rule in plan.content:
-            if not rule.kinds or span.kind in rule.kinds:
-                self._read_content(key, attributes[key], rule)
-            elif is_large(attributes[key]):
-                self._keep(f"attributes/{key}", self._sink.put_value(span.tenant, attributes[key]))
-            else:
-                kept[key] = attributes[key]
-        for prefix, column in plan.indexed:
-            self._read_indexed(attributes, prefix, column)
-        if plan.approvals is not None:
+    def read(self, long: Container[int]) -> dict[str, Any]:
+        """Fill the span's columns; returns the attributes that stay inline. The others are in `pieces`.
+
+        `long` has the places of values that are better kept once, as content, than on every step.
+        """
+        span, plan, values, keys = self._span, self._plan, self._values, self._plan.keys
+        self._read_columns()
+        span.kind = self._kind()
+        if plan.span_names:
+            self._read_name()
+        if not plan.content and not long:
+            kept = dict(zip(keys, values, strict=True))
+        else:
+            kept = {keys[at]: values[at] for at in plan.kept}
+            if long:
+                for at in plan.kept:
+                    if at in long:
+                        self._keep(keys[at], kept.pop(keys[at]))
+            for at, rule in plan.content:
+                if not rule.kinds or span.kind in rule.kinds:
+                    self._read_content(keys[at], values[at], rule)
+                elif at in long:
+                    self._keep(keys[at], values[at])
+                else:
+                    kept[keys[at]] = values[at]
+        if plan.indexed or plan.approvals:
+            attributes = dict(zip(keys, values, strict=True))
+            for prefix, column in plan.indexed:
+                self._read_indexed(attributes, prefix, column)
             self._read_approvals(attributes)
         return kept
 
-    def _read_columns(self, attributes: dict[str, Any]) -> None:
+    def _read_columns(self) -> None:
         """The first source of a column whose value can be read feeds it."""
-        span, plan = self._span, self._plan
-        for column, keys in plan.texts:
-            for key in keys:
-                value = attributes[key]
+        span, plan, values = self._span, self._plan, self._values
+        for column, places in plan.texts:
+            for at in places:
+                value = values[at]
                 read = value if value.__class__ is str else read_text(value)
                 if read:
                     setattr(span, column, read)
                     break
-        for column, reader, keys in plan.others:
-            for key in keys:
-                read = reader(attributes[key])
+        for column, reader, places in plan.others:
+            for at in places:
+                read = reader(values[at])
                 if read is not None:
                     setattr(span, column, read)
                     break
@@ -74,13 +88,13 @@ class AttributeReader:
         """Span events with their large values moved to content."""
         for index, event in enumerate(events):
             for key in [key for key, value in event["attributes"].items() if is_large(value)]:
-                value = event["attributes"].pop(key)
-                self._keep(f"events/{index}/{key}", self._sink.put_value(self._span.tenant, value))
+                pieces = self._sink.put_value(self._span.tenant, event["attributes"].pop(key))
+                self.pieces[f"events/{index}/{key}"] = pieces.as_json()
         return events
 
-    def _kind(self, attributes: dict[str, Any]) -> str:
-        for rule in self._plan.kinds:
-            value = attributes[rule.attribute]
+    def _kind(self) -> str:
+        for at, rule in self._plan.kinds:
+            value = self._values[at]
             if value is None or (rule.span_kind and rule.span_kind != self._span.span_kind):
                 continue
             if rule.span_name is not None and not rule.span_name.match(self._span.name):
@@ -98,7 +112,8 @@ class AttributeReader:
             pieces = self._sink.put_array(span.tenant, value, self._conversation(column, value))
         else:
             pieces = self._sink.put_value(span.tenant, value)
-        self._keep(f"attributes/{key}", pieces)
+        place = f"attributes/{key}"
+        self.pieces[place] = pieces.as_json()
         if column == "unread_messages" or getattr(span, column) is not None or value in (None, ""):
             return
         if rule.only_json and not isinstance(parsed(value), dict | list):
@@ -106,7 +121,7 @@ class AttributeReader:
         if rule.inside and (unwrapped := self._unwrap(value, rule)) is not None:
             pieces = self._sink.put_value(span.tenant, unwrapped)
         else:
-            self.pieces[f"attributes/{key}"] = pieces.as_json(column)
+            self.pieces[place] = pieces.as_json(column)
         setattr(span, column, pieces.ids if is_messages else pieces.ids[0])
         if column in ("input_messages", "output_messages"):
             self.heard[column] = pieces
@@ -150,8 +165,8 @@ class AttributeReader:
                     ToolRequest(read_text(call.get(rule.id)), read_text(call.get(rule.tool_name)), piece)
                 )
 
-    def _keep(self, place: str, pieces: Pieces) -> None:
-        self.pieces[place] = pieces.as_json()
+    def _keep(self, key: str, value: Any) -> None:
+        self.pieces[f"attributes/{key}"] = self._sink.put_value(self._span.tenant, value).as_json()
 
 
 def _inside(value: Any, path: tuple[str, ...]) -> Any:

@@ -4,24 +4,44 @@ Volume is decoded by the column (Arrow); then every span is walked once: each at
 a column, becomes content by reference, or stays an attribute.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from store.model.attributes import AttributeReader
 from store.model.columns import read_text
-from store.model.content import JSON, ContentSink
+from store.model.content import INLINE_BYTES_MAX, JSON, ContentSink
 from store.model.plan import Plan, plan_of
 from store.model.span import Span, SpanBody
 from store.model.talk import Listener
 from store.model.times import rfc3339
 from store.otlp.decode import Records, decode_bodies, records_of
 from store.otlp.leaves import leaves_of
-from store.otlp.values import attribute_dicts, to_json, to_json_bytes
+from store.otlp.values import attribute_column, attribute_dicts, to_json, to_json_bytes
 from store.record import Frame, Signal
 
 _STATUS_ERROR: Final = 2
 _INT64_MAX: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """What a resource says about the service that sent."""
+
+    service_name: str | None
+    service_version: str | None
+    environment: str | None
+
+    @classmethod
+    def of(cls, attributes: dict[str, Any]) -> "ServiceFacts":
+        """Read from a resource's attributes."""
+        environment = attributes.get("deployment.environment.name", attributes.get("deployment.environment"))
+        return cls(
+            read_text(attributes.get("service.name")),
+            read_text(attributes.get("service.version")),
+            read_text(environment),
+        )
 
 
 class Enclosing:
@@ -31,6 +51,7 @@ class Enclosing:
         column = records.resources if name == "resource" else records.scopes
         structs = column.field(name)
         self.attributes = attribute_dicts(structs.field("attributes"))
+        self.facts = [ServiceFacts.of(attributes) for attributes in self.attributes]
         self._urls: list[str] = column.field("schema_url").to_pylist()
         self._dropped: list[int | None] = structs.field("dropped_attributes_count").to_pylist()
         self.names: list[str | None] = structs.field("name").to_pylist() if name == "scope" else []
@@ -85,17 +106,21 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
     parents = hex_ids(spans.field("parent_span_id"))
     codes = spans.field("status").field("code").fill_null(0).to_pylist()
     statuses = spans.field("status").field("message").fill_null("").to_pylist()
-    attributes = attribute_dicts(spans.field("attributes"))
+    attributes = attribute_column(spans.field("attributes"), long_bytes=INLINE_BYTES_MAX)
+    keys, values, offsets, long = attributes.keys, attributes.values, attributes.offsets, attributes.long
     events, links = _events(spans.field("events")), _links(spans.field("links"))
+    rare = {name: columns[name] for name in names[4:] if any(columns[name])}
     digests = record_digests(frames, records)
     frame_of, ordinals = records.frame.tolist(), records.ordinal.tolist()
     resource_of, scope_of = records.resource.tolist(), records.scope.tolist()
     result: list[tuple[Span, SpanBody]] = []
     for i in range(len(records)):
         frame, resource, scope = frames[frame_of[i]], resource_of[i], scope_of[i]
-        attrs, facts = attributes[i], resources.attributes[resource]
+        facts = resources.facts[resource]
         scope_name = scopes.names[scope] or ""
-        plan = plan_of(scope_name, tuple(attrs))
+        first, behind = offsets[i], offsets[i + 1]
+        attrs = values[first:behind]
+        plan = plan_of(scope_name, tuple(keys[first:behind]))
         start_ns, end_ns = columns["start_time_unix_nano"][i], columns["end_time_unix_nano"][i]
         span = Span(
             tenant=frame.tenant,
@@ -114,20 +139,21 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
             status_message=statuses[i] or None,
             scope_name=scope_name or None,
             scope_version=scopes.versions[scope] or None,
-            service_name=read_text(facts.get("service.name")),
-            service_version=read_text(facts.get("service.version")),
-            environment=read_text(facts.get("deployment.environment.name", facts.get("deployment.environment"))),
+            service_name=facts.service_name,
+            service_version=facts.service_version,
+            environment=facts.environment,
             dialect=plan.dialect.name,
         )
-        extra = {name: columns[name][i] for name in names[4:] if columns[name][i]}
+        extra = {name: column[i] for name, column in rare.items() if column[i]}
         if start_ns != span.start_ns or end_ns != span.end_ns:
             extra |= {"start_time_unix_nano": start_ns, "end_time_unix_nano": end_ns}
-        reader = AttributeReader(span, plan, sink)
-        kept = reader.read(attrs)
+        reader = AttributeReader(span, plan, attrs, sink)
+        kept = reader.read([at - first for at in range(first, behind) if at in long] if attributes.has_long[i] else ())
         _judge(span, plan, attrs, events[i])
         if (span.status_message or "") != statuses[i]:
             extra["status_message"] = statuses[i]  # As it was sent: the column has the exception's instead.
-        listener.hear(span, reader.heard.get("input_messages"), reader.heard.get("output_messages"))
+        if reader.heard:
+            listener.hear(span, reader.heard.get("input_messages"), reader.heard.get("output_messages"))
         body = SpanBody(
             attributes=to_json(kept),
             events=to_json(reader.shrink_events(events[i])) if events[i] else "",
@@ -141,7 +167,7 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
     return result
 
 
-def _judge(span: Span, plan: Plan, attributes: dict[str, Any], events: list[dict[str, Any]]) -> None:
+def _judge(span: Span, plan: Plan, values: list[Any], events: list[dict[str, Any]]) -> None:
     """Fill outcome, error type and message. OTLP's status is one witness among several."""
     thrown: dict[str, Any] = {}
     for event in events:
@@ -151,11 +177,14 @@ def _judge(span: Span, plan: Plan, attributes: dict[str, Any], events: list[dict
     if failed and thrown:
         span.error_type = span.error_type or read_text(thrown.get("exception.type"))
         span.status_message = span.status_message or read_text(thrown.get("exception.message"))
-    for rule in plan.dialect.outcomes if thrown else plan.outcomes:
-        value = attributes.get(rule.attribute, thrown.get(rule.attribute))
-        if value is not None and (not rule.values or (isinstance(value, str) and value in rule.values)):
-            span.outcome = rule.outcome
-            return
+    rules = plan.dialect.outcomes if thrown else plan.outcomes
+    if rules:
+        said = thrown | dict(zip(plan.keys, values, strict=True))
+        for rule in rules:
+            value = said.get(rule.attribute)
+            if value is not None and (not rule.values or (isinstance(value, str) and value in rule.values)):
+                span.outcome = rule.outcome
+                return
     if span.end_ns == 0:
         span.outcome = "running"
     elif failed:

@@ -18,6 +18,7 @@ from store.model.dialect import (
     SpanNameRule,
     dialect_of,
 )
+from store.otlp.values import unique
 
 MESSAGE_COLUMNS: Final = frozenset(
     {"input_messages", "output_messages", "system_instructions", "tool_definitions", "unread_messages"}
@@ -27,15 +28,20 @@ PLANS_MAX: Final = 10_000  # Shapes are a few hundred in practice; hostile key n
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """See the module. `texts` are columns that are read as text, `others` have readers of their own."""
+    """See the module. Attributes are meant by their place among the span's own.
+
+    `texts` are columns that are read as text, `others` have readers of their own.
+    """
 
     dialect: Dialect
-    texts: tuple[tuple[str, tuple[str, ...]], ...]
-    others: tuple[tuple[str, Callable[[Any], Any], tuple[str, ...]], ...]
-    content: tuple[tuple[str, ContentRule], ...]
-    kept: tuple[str, ...]
-    """Keys that are never content. Those of `content` whose kinds do not fit are kept, too."""
-    kinds: tuple[KindRule, ...]
+    keys: tuple[str, ...]
+    """The names of the attributes, a repeated one under a name of its own."""
+    texts: tuple[tuple[str, tuple[int, ...]], ...]
+    others: tuple[tuple[str, Callable[[Any], Any], tuple[int, ...]], ...]
+    content: tuple[tuple[int, ContentRule], ...]
+    kept: tuple[int, ...]
+    """Those that are never content. Those of `content` whose kinds do not fit are kept, too."""
+    kinds: tuple[tuple[int, KindRule], ...]
     outcomes: tuple[OutcomeRule, ...]
     """Those of the span's own attributes. `dialect.outcomes` also speak of the exception that it recorded."""
     indexed: tuple[tuple[str, str], ...]
@@ -53,7 +59,8 @@ def plan_of(scope_name: str, keys: tuple[str, ...]) -> Plan:
     if found is None:
         if len(_plans) >= PLANS_MAX:
             _plans.clear()
-        found = _plans[scope_name, keys] = _make(dialect_of(scope_name, keys), keys)
+        named = tuple(unique((key, None) for key in keys))
+        found = _plans[scope_name, keys] = _make(dialect_of(scope_name, named), named)
     return found
 
 
@@ -63,18 +70,20 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
         if key in dialect.columns:
             column, rank = dialect.columns[key]
             fed.setdefault(column, []).append((rank, key))
-    sources = {column: tuple(key for _, key in sorted(ranked)) for column, ranked in fed.items()}
+    place = {key: at for at, key in enumerate(keys)}
+    sources = {column: tuple(place[key] for _, key in sorted(ranked)) for column, ranked in fed.items()}
     content = sorted(
         ((key, dialect.content[key]) for key in keys if key in dialect.content), key=lambda one: one[1].rank
     )
     present = frozenset(keys)
     return Plan(
         dialect=dialect,
+        keys=keys,
         texts=tuple((column, found) for column, found in sources.items() if column not in READERS),
         others=tuple((column, READERS[column], found) for column, found in sources.items() if column in READERS),
-        content=tuple(content),
-        kept=tuple(key for key in keys if key not in dialect.content),
-        kinds=tuple(rule for rule in dialect.kinds if rule.attribute in present),
+        content=tuple((place[key], rule) for key, rule in content),
+        kept=tuple(place[key] for key in keys if key not in dialect.content),
+        kinds=tuple((place[rule.attribute], rule) for rule in dialect.kinds if rule.attribute in present),
         outcomes=tuple(rule for rule in dialect.outcomes if rule.attribute in present),
         indexed=tuple(
             (prefix, column)

@@ -8,15 +8,18 @@ the index of a table that only profiles have is `{"stringValueStrindex": index}`
 import base64
 import math
 import sys
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from opentelemetry.proto.common.v1 import common_pb2
 
 _ENCODER: Final = msgspec.json.Encoder()
+_compute: Final[Any] = pyarrow.compute  # Its functions are made at import time, so no type checker sees them.
 _SCALARS: Final = ("bool_value", "int_value", "double_value", "bytes_value", "string_value_strindex")
 
 
@@ -67,6 +70,47 @@ def any_values(values: pa.StructArray) -> list[Any]:
                 parsed: Any = message.FromString(column[index].as_py()).values
                 result[index] = key_values(parsed) if name == "kvlist_value" else [any_value(item) for item in parsed]
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeColumn:
+    """A column of attribute lists, flat: those of row i are `keys` and `values` from `offsets[i]` to `offsets[i + 1]`.
+
+    A key may come again within a row (see `unique`). `long` holds the places of values of more than `long_bytes` bytes,
+    and `has_long` says of each row whether it has one.
+    """
+
+    keys: list[str]
+    values: list[Any]
+    offsets: list[int]
+    long: frozenset[int]
+    has_long: list[bool]
+
+
+def attribute_column(attributes: pa.ListArray, *, long_bytes: int) -> AttributeColumn:
+    """A column of attribute lists as flat Python lists."""
+    items = attributes.flatten()
+    offsets = np.asarray(attributes.offsets)
+    offsets = offsets - offsets[0]
+    places = np.flatnonzero(_value_bytes(items.field("value")) > long_bytes)
+    has_long = np.searchsorted(places, offsets[1:]) > np.searchsorted(places, offsets[:-1])
+    return AttributeColumn(
+        _interned(items.field("key")),
+        any_values(items.field("value")),
+        offsets.tolist(),
+        frozenset(places.tolist()),
+        has_long.tolist(),
+    )
+
+
+def _value_bytes(values: pa.StructArray) -> Any:
+    """How many bytes each value's text, bytes, array or map takes."""
+    total = np.zeros(len(values), dtype=np.int64)
+    for name in ("string_value", "bytes_value", "array_value", "kvlist_value"):
+        column = values.field(name)
+        if column.null_count < len(column):
+            total += _compute.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+    return total
 
 
 def attribute_dicts(attributes: pa.ListArray) -> list[dict[str, Any]]:
