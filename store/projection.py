@@ -166,7 +166,6 @@ class Projection:
 
     def written(self, batch: ViewBatch) -> None:
         """The batch is in the view."""
-        self._sink.stored(batch.contents)
         self._memory.written(batch.runs)
 
     def forget(self) -> None:

@@ -7,6 +7,7 @@ bounded, and forgetting costs a second copy on disk, never a wrong answer.
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -55,20 +56,20 @@ class Pieces:
 
 
 class ContentSink:
-    """Gathers the new pieces of one batch after another. One thread's, but for `stored`, which may be another's."""
+    """Gathers the new pieces of one batch after another. One thread's."""
 
     def __init__(self) -> None:
-        self._remembered: OrderedDict[str, None] = OrderedDict()
-        self._new: dict[str, Content] = {}
-        self._taken: set[str] = set()
+        self._known: dict[str, None] = {}  # In the order in which they came.
+        self._new: list[Content] = []
         self._grown: OrderedDict[tuple[str, ...], tuple[str, Pieces]] = OrderedDict()
         self._grown_bytes = 0
 
     def put(self, tenant: str, raw: bytes, media_type: str) -> str:
         """Keep one piece; returns its id."""
         piece_id = content_id(tenant, raw)
-        if piece_id not in self._remembered and piece_id not in self._taken and piece_id not in self._new:
-            self._new[piece_id] = Content(tenant, piece_id, media_type, raw.decode("utf-8", "surrogatepass"))
+        if piece_id not in self._known:
+            self._known[piece_id] = None
+            self._new.append(Content(tenant, piece_id, media_type, raw.decode("utf-8", "surrogatepass")))
         return piece_id
 
     def put_value(self, tenant: str, value: Any) -> Pieces:
@@ -91,19 +92,11 @@ class ContentSink:
         return self.put_value(tenant, value)
 
     def take(self) -> list[Content]:
-        """The new pieces since the last call. They are remembered once the caller has stored them: see `stored`."""
-        taken = list(self._new.values())
-        self._taken.update(self._new)
-        self._new = {}
+        """The new pieces since the last call. A caller that fails to store them must go on with a new sink."""
+        taken, self._new = self._new, []
+        for oldest in list(islice(self._known, max(len(self._known) - REMEMBERED_IDS_MAX, 0))):
+            del self._known[oldest]
         return taken
-
-    def stored(self, pieces: list[Content]) -> None:
-        """Remember pieces that are safely in the view."""
-        for piece in pieces:
-            self._remembered[piece.content_id] = None
-            self._taken.discard(piece.content_id)
-        while len(self._remembered) > REMEMBERED_IDS_MAX:
-            self._remembered.popitem(last=False)
 
     def _put_text_array(self, tenant: str, text: str, grows: tuple[str, ...]) -> Pieces:
         before, known = self._grown.get(grows, ("", None)) if grows else ("", None)

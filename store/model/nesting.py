@@ -19,10 +19,10 @@ class NotJson(ValueError):
     """The text is not JSON, or nested too deep to be read."""
 
 
-def read_json(text: str | bytes) -> Any:
+def read_json(text: str | bytes | msgspec.Raw) -> Any:
     """The value of a JSON text. Raises NotJson."""
     try:
-        raw = text.encode() if isinstance(text, str) else text
+        raw = text.encode() if isinstance(text, str) else bytes(text)
         # Counting is quick and nearly always enough; only text with that many brackets is looked through.
         if raw.count(b"[") + raw.count(b"{") > NESTING_MAX and _is_deep(raw):
             raise NotJson(f"nested deeper than {NESTING_MAX} levels")
