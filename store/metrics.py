@@ -4,12 +4,16 @@ Counters move with each batch that is in the view. Labels that come from telemet
 the bound a value is counted under `other`.
 """
 
+from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from store.model.span import Span
 from store.model.trace import USAGE_KINDS
@@ -37,8 +41,41 @@ class BoundedLabel:
         return value
 
 
+class Durations(Collector):
+    """A histogram with one label that takes a whole batch for what the library's takes for one observation."""
+
+    def __init__(self, name: str, help_text: str, label: str, registry: CollectorRegistry) -> None:
+        self._name, self._help, self._label = name, help_text, label
+        self._lock = Lock()
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+        registry.register(self)
+
+    def add(self, seconds: dict[str, list[float]]) -> None:
+        """Durations of one batch, by the label's value."""
+        with self._lock:
+            for value, found in seconds.items():
+                counts = self._counts.setdefault(value, [0] * (len(_SECONDS) + 1))
+                for one in found:
+                    counts[bisect_left(_SECONDS, one)] += 1
+                self._sums[value] = self._sums.get(value, 0.0) + sum(found)
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(self._name, self._help, labels=[self._label])
+        bounds = (*map(float, _SECONDS), float("inf"))
+        with self._lock:
+            for value, counts in sorted(self._counts.items()):
+                below = 0
+                buckets: list[tuple[str, float]] = []
+                for bound, count in zip(bounds, counts, strict=True):
+                    below += count
+                    buckets.append((floatToGoString(bound), below))
+                family.add_metric([value], buckets, self._sums[value])
+        yield family
+
+
 class StoreMetrics:
-    """Counters of the projector and gauges read at each scrape."""
+    """Counters of the projector and gauges read at each scrape. Counted by the batch: the projector has no time to lose."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._tool, self._model, self._agent = BoundedLabel(), BoundedLabel(), BoundedLabel()
@@ -53,40 +90,42 @@ class StoreMetrics:
             "spanledger_tool_calls_total", "Tool steps executed", ("tool", "outcome"), registry=registry
         )
         self._tokens = Counter("spanledger_tokens_total", "Tokens of model calls", ("type", "model"), registry=registry)
-        self._llm_seconds = Histogram(
-            "spanledger_llm_seconds", "Seconds of model calls", ("model",), buckets=_SECONDS, registry=registry
-        )
-        self._tool_seconds = Histogram(
-            "spanledger_tool_seconds", "Seconds of tool steps", ("tool",), buckets=_SECONDS, registry=registry
-        )
+        self._llm_seconds = Durations("spanledger_llm_seconds", "Seconds of model calls", "model", registry)
+        self._tool_seconds = Durations("spanledger_tool_seconds", "Seconds of tool steps", "tool", registry)
         self._started = Counter("spanledger_runs_started_total", "Runs first seen", ("agent",), registry=registry)
 
     def count(self, batch: ViewBatch, seconds: float) -> None:
         """A batch is in the view. A revision of a span is not counted again."""
         self._batch_seconds.observe(seconds)
-        for span, _ in batch.steps:
-            if span.revision == 1:
-                self._count_step(span)
-        for whole in batch.runs:
-            if whole.run.run_id not in batch.gone_runs:
-                self._started.labels(self._agent(whole.run.agent_name)).inc()
-
-    def _count_step(self, span: Span) -> None:
-        self._steps.labels(span.kind, span.outcome).inc()
-        seconds = max(span.end_ns - span.start_ns, 0) / 1e9 if span.end_ns and span.start_ns else None
-        if span.kind == "tool":
-            tool = self._tool(span.tool_name)
-            self._tools.labels(tool, span.outcome).inc()
-            if seconds is not None:
-                self._tool_seconds.labels(tool).observe(seconds)
-        elif span.kind in ("llm", "embedding"):
-            model = self._model(span.model)
-            if seconds is not None:
-                self._llm_seconds.labels(model).observe(seconds)
+        new = [span for span, _ in batch.steps if span.revision == 1]
+        _add(self._steps, Counts((span.kind, span.outcome) for span in new))
+        tools = [(self._tool(span.tool_name), span) for span in new if span.kind == "tool"]
+        _add(self._tools, Counts((tool, span.outcome) for tool, span in tools))
+        self._tool_seconds.add(_seconds(tools))
+        models = [(self._model(span.model), span) for span in new if span.kind in ("llm", "embedding")]
+        self._llm_seconds.add(_seconds(models))
+        tokens: Counts[tuple[str, str]] = Counts()
+        for model, span in models:
             for name, label in _USAGE.items():
-                tokens = getattr(span, name)
-                if tokens:
-                    self._tokens.labels(label, model).inc(tokens)
+                tokens[label, model] += getattr(span, name) or 0
+        _add(self._tokens, tokens)
+        started = (self._agent(whole.run.agent_name) for whole in batch.runs if whole.run.run_id not in batch.gone_runs)
+        _add(self._started, Counts((agent,) for agent in started))
+
+
+def _add(counter: Counter, counts: "Counts[tuple[str, ...]]") -> None:
+    for labels, count in counts.items():
+        if count:
+            counter.labels(*labels).inc(count)
+
+
+def _seconds(named: list[tuple[str, Span]]) -> dict[str, list[float]]:
+    """How long the spans took, by the name beside them; those without both ends left out."""
+    found: dict[str, list[float]] = {}
+    for name, span in named:
+        if span.end_ns and span.start_ns:
+            found.setdefault(name, []).append(max(span.end_ns - span.start_ns, 0) / 1e9)
+    return found
 
 
 class StoreGauges(Collector):
