@@ -17,6 +17,7 @@ from store.model.talk import Listener
 from store.model.times import rfc3339
 from store.otlp.decode import Records, decode_bodies, records_of
 from store.otlp.leaves import leaves_of
+from store.otlp.truncation import is_truncated
 from store.otlp.values import attribute_dicts, to_json, to_json_bytes
 from store.record import Frame, Signal
 
@@ -118,6 +119,7 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
             service_version=read_text(facts.get("service.version")),
             environment=read_text(facts.get("deployment.environment.name", facts.get("deployment.environment"))),
             dialect=plan.dialect.name,
+            truncated=is_truncated(attrs, facts, scopes.attributes[scope]),
         )
         extra = {name: columns[name][i] for name in names[4:] if columns[name][i]}
         if start_ns != span.start_ns or end_ns != span.end_ns:

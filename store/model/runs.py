@@ -14,6 +14,7 @@ from store.model.ids import segment_id
 from store.model.span import Span
 from store.model.tool_calls import CallBook, ToolCall
 from store.model.trace import USAGE_KINDS, Trace, usage_leaves
+from store.model.truncation import cut_steps
 
 JOIN_RULE = "conversation id and a pending tool call id"
 IDLE_NS = 30 * 60 * 1_000_000_000
@@ -202,7 +203,7 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         missing_root=any(root is None for root in roots),
         unexecuted_tool_calls=sum(1 for call in calls if call.outcome == "requested"),
         content_absent=bool(llm) and not any(talk[span.trace_id, span.span_id].present for span in llm),
-        truncated=sum(1 for span in spans if span.truncated),
+        truncated=sum(len(cut_steps(trace)) for trace in ordered),
         redacted=sum(1 for span in spans if span.redacted),
         first_sequence=min(segment.facts.first_sequence for segment in segments),
         last_sequence=max(segment.facts.last_sequence for segment in segments),
