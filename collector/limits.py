@@ -38,8 +38,8 @@ class Limits:
 
     attribute_bytes_max: int = 16 * MIB
     """One attribute value or log body: a string's UTF-8, bytes, an array's or map's protobuf; it is cut there and marked.
-    It holds a 12 MB file as base64. A value is one piece for whoever works with it: 16 MiB are 30 ms of hashing, and some
-    100 ms and 100 MB in the projector and the view, while others wait."""
+    It holds a 12 MB file as base64. A value is one piece for whoever works with it: 16 MiB are 40 ms of the projector,
+    70 ms and 60 MB of the view's engine, and as much again for each reader of the step."""
 
     span_events_max: int = 16 * KIB
     """Span events of one span, dropped and marked beyond that. SDKs stop at 128 unless told otherwise; some libraries send
