@@ -299,6 +299,29 @@ def test_nothing_is_marked_where_the_name_stands_for_something_else(bench: Bench
     assert (bench.journal.drafts[0].body, outcome.message) == (body, "")
 
 
+def test_the_name_where_no_mark_stands_costs_no_rewriting() -> None:
+    metric = Metric(name=MARK)
+    metric.sum.data_points.add(as_int=1).exemplars.add().filtered_attributes.extend([text(MARK)])
+    for signal, request in (
+        (Signal.TRACES, traces_request({"events": [Span.Event(attributes=[text(MARK)])]})),
+        (Signal.TRACES, traces_request({"links": [Span.Link(attributes=[text(MARK)])]})),
+        (Signal.METRICS, metrics_request(metric)),
+    ):
+        decoded = decode(signal, request.SerializeToString())
+        assert bounded(decoded, SMALL).decoded is decoded
+
+
+def test_of_dropped_attributes_fields_that_otlp_does_not_know_are_left_out() -> None:
+    unknown = b"\xfa\x3f\x03new"  # field 1023, three bytes
+    attributes = [text(f"k{number}") for number in range(4)]
+    whole = Span(attributes=attributes[3:]).SerializeToString()
+    for holder in attributes:
+        holder.MergeFromString(unknown)
+    span = cut_span(attributes=attributes)
+    assert said(span.attributes) == [entry("attributes", whole, "attributes_max", 1)]
+    assert unknown in span.attributes[0].SerializeToString()
+
+
 def test_fields_that_otlp_does_not_know_survive_the_cut() -> None:
     unknown = b"\xfa\x3f\x03new"  # field 1023, three bytes
     request = traces_request({"attributes": [text("long", LONG)]})
