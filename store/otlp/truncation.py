@@ -17,7 +17,10 @@ SENT_MARK: Final = "spanledger.truncated.sent"
 
 def is_truncated(*holders: Mapping[str, Any]) -> bool:
     """Whether one of these attributes (of a record, its resource, its scope) carries the mark."""
-    return any(MARK in attributes for attributes in holders)
+    for attributes in holders:  # noqa: SIM110 (once a span: a generator would cost twice as much)
+        if MARK in attributes:
+            return True
+    return False
 
 
 def truncations(attributes: Mapping[str, Any], within: str = "") -> list[dict[str, Any]]:
