@@ -19,23 +19,26 @@ MESSAGE_CHARACTERS_MAX: Final = 1000  # gRPC sends it as a header, percent-encod
 
 
 def export_response(signal: Signal, outcome: Outcome) -> Message:
-    """The acknowledgement; it has a partial_success only where something was refused."""
+    """The acknowledgement; it has a partial_success only where something was refused or cut.
+
+    What was cut is stored all the same: OTLP calls a message without rejected records a warning.
+    """
     match signal:
         case Signal.TRACES:
             traces = trace_service_pb2.ExportTraceServiceResponse()
-            if outcome.refused:
+            if outcome.message:
                 traces.partial_success.rejected_spans = outcome.refused
                 traces.partial_success.error_message = outcome.message
             return traces
         case Signal.LOGS:
             logs = logs_service_pb2.ExportLogsServiceResponse()
-            if outcome.refused:
+            if outcome.message:
                 logs.partial_success.rejected_log_records = outcome.refused
                 logs.partial_success.error_message = outcome.message
             return logs
         case Signal.METRICS:
             metrics = metrics_service_pb2.ExportMetricsServiceResponse()
-            if outcome.refused:
+            if outcome.message:
                 metrics.partial_success.rejected_data_points = outcome.refused
                 metrics.partial_success.error_message = outcome.message
             return metrics

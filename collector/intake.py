@@ -1,6 +1,6 @@
 """The one path to the journal, whichever door a request came through.
 
-    admit -> decode -> refuse invalid records -> boundary -> leaves -> journal append -> outcome
+    admit -> decode -> refuse invalid records -> boundary -> cut to bounds -> leaves -> journal append -> outcome
 
 All of it but the append is a function of the bytes. A door admits the request while it reads the body (so that memory
 is bounded before there is a body), calls `accept`, and tells the sender what `Outcome` or `Answer` says.
@@ -15,6 +15,7 @@ import structlog
 
 from collector.admission import Admission, DecodingGate
 from collector.boundary import Boundary, PassThrough
+from collector.bounds import bounded
 from collector.errors import UNFORESEEN, Answer, DecoderPanicked, answer_for
 from collector.headroom import Headroom, Space
 from collector.limits import Limits
@@ -45,11 +46,24 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request: `position` is None when there was nothing to store."""
+    """What became of a request: `position` is None when there was nothing to store.
+
+    `message` says what was refused and what was cut, and why; '' for neither.
+    """
 
     position: Position | None
     accepted: int
     refused: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is to be stored of a request, if anything; how many of its records are refused; what was cut, by reason."""
+
+    draft: FrameDraft | None
+    refused: int
+    cuts: dict[str, int]
     message: str
 
 
@@ -93,26 +107,29 @@ class Intake:
     def _accepted(self, signal: Signal, body: bytes, tenant: str) -> Outcome:
         # The columns are several times the body, and an fsync may take its time: they are gone before the append.
         with self.decoding.passing(len(body)):
-            draft, refused, message = self._prepared(signal, body, tenant)
+            prepared = self._prepared(signal, body, tenant)
+        draft = prepared.draft
         if draft is None:
-            return Outcome(None, 0, refused, message)
+            return Outcome(None, 0, prepared.refused, prepared.message)
         position = self._journal.append(draft)
         self._metrics.stored(signal, tenant, len(draft.leaves), len(draft.body))
-        return Outcome(position, len(draft.leaves), refused, message)
+        self._metrics.truncated(signal, tenant, prepared.cuts)
+        return Outcome(position, len(draft.leaves), prepared.refused, prepared.message)
 
-    def _prepared(self, signal: Signal, body: bytes, tenant: str) -> tuple[FrameDraft | None, int, str]:
-        """What is to be stored of a request, if anything; how many of its records are refused, and why."""
+    def _prepared(self, signal: Signal, body: bytes, tenant: str) -> _Prepared:
         decoded = self._decoded(signal, body)
         refusals = refusals_of(records_of(signal, decoded.batch))
         if refusals.total:
             self._metrics.records_refused(signal, tenant, refusals.counts)
         if refusals.total == len(refusals.mask):
-            return None, refusals.total, refusals.message
+            return _Prepared(None, refusals.total, {}, refusals.message)
         if refusals.total:
             decoded = without_refused(decoded, refusals)
-        decoded = self._boundary.apply(tenant, decoded)
+        within = bounded(self._boundary.apply(tenant, decoded), self.limits)
+        decoded = within.decoded
         leaves = tuple(leaves_of(records_of(signal, decoded.batch)))
-        return FrameDraft(tenant, signal, decoded.body, leaves), refusals.total, refusals.message
+        message = "; ".join(filter(None, (refusals.message, within.message)))
+        return _Prepared(FrameDraft(tenant, signal, decoded.body, leaves), refusals.total, within.cuts, message)
 
     def acknowledged(self, signal: Signal, transport: Transport, outcome: Outcome, seconds: float) -> None:
         """Count a request that is about to be acknowledged."""

@@ -31,6 +31,23 @@ class Limits:
     maps. The official runtime stops at 100, counted from the request, of which up to 8 enclose the value: what passes
     here can be read by every later reader of the record."""
 
+    attributes_max: int = 16 * KIB
+    """Attributes of one span, log record, span event, link, resource, scope or data point; what comes after them is dropped
+    and marked. SDKs stop at 128 unless told otherwise, instrumentations that flatten messages to attributes at thousands.
+    Each is an object of Python in the projector, and every shape of span is remembered with all its keys."""
+
+    attribute_bytes_max: int = 16 * MIB
+    """One attribute value or log body: a string's UTF-8, bytes, an array's or map's protobuf; it is cut there and marked.
+    It holds a 12 MB file as base64. A value is one piece for whoever works with it: 16 MiB are 40 ms of the projector,
+    70 ms and 60 MB of the view's engine, and as much again for each reader of the step."""
+
+    span_events_max: int = 16 * KIB
+    """Span events of one span, dropped and marked beyond that. SDKs stop at 128 unless told otherwise; some libraries send
+    one for each piece of a streamed answer. All of them are one row of the view."""
+
+    span_links_max: int = 16 * KIB
+    """Links of one span, as its events."""
+
     http_requests_max: int = 1024
     """HTTP requests being read, waiting for a thread, decoded or waiting for the journal. Beside its body one costs some
     20 KB. It is many times `http_threads`, so that senders who dawdle over their bodies, which need no thread, do not

@@ -42,6 +42,12 @@ class IngestMetrics:
             ["signal", "tenant", "reason"],
             registry=registry,
         )
+        self._truncations = Counter(
+            "spanledger_ingest_truncations_total",
+            "Values and lists of recorded requests that were cut, by the bound that they were past.",
+            ["signal", "tenant", "reason"],
+            registry=registry,
+        )
         self._bytes = Counter(
             "spanledger_ingest_bytes_total",
             "Bytes of OTLP protobuf in the journal, before the journal compresses them.",
@@ -87,6 +93,11 @@ class IngestMetrics:
         """Records of one request that were left out, by reason."""
         for reason, count in counts.items():
             self._refused_records.labels(signal.label, self._tenant(tenant), reason).inc(count)
+
+    def truncated(self, signal: Signal, tenant: str, counts: dict[str, int]) -> None:
+        """What was cut of one request that is durable now, by reason."""
+        for reason, count in counts.items():
+            self._truncations.labels(signal.label, self._tenant(tenant), reason).inc(count)
 
     def request_ended(self, signal: Signal | None, transport: Transport, ending: Ending) -> None:
         """One request is over, however it went."""

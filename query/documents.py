@@ -103,6 +103,7 @@ class StepDocument(StepRow):
     events: list[dict[str, Any]]
     links: list[dict[str, Any]]
     span: dict[str, Any]
+    truncations: list[dict[str, Any]]
 
     @classmethod
     def of(cls, detail: StepDetail) -> "StepDocument":

@@ -25,7 +25,7 @@ from collector.errors import PortUnavailable
 from collector.grpc import OtlpGrpcServer
 from collector.http import OtlpHttpApp
 from collector.intake import Intake
-from collector.limits import MIB, Limits
+from collector.limits import KIB, MIB, Limits
 from collector.metrics import IngestMetrics
 from query.app import create_app
 from query.view import View
@@ -75,6 +75,10 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(
         body_bytes_max=settings.request_max_mb * MIB,
         compressed_bytes_max=settings.request_compressed_max_mb * MIB,
+        attributes_max=settings.attributes_max,
+        attribute_bytes_max=settings.attribute_max_kb * KIB,
+        span_events_max=settings.span_events_max,
+        span_links_max=settings.span_links_max,
         bytes_in_flight_max=settings.requests_in_flight_max_mb * MIB,
         view_lag_bytes_max=settings.view_lag_max_mb * MIB,
         disk_reserve_bytes=settings.disk_reserve_mb * MIB,

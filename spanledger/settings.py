@@ -20,6 +20,9 @@ MEMORY_MB_MIN: Final = 64  # Below this the view's engine fails on small batches
 MEMORY_MB_MAX: Final = 1024 * 1024
 DISK_MB_MAX: Final = 1024 * 1024  # More is a mistake in the unit.
 REQUEST_MB_MAX: Final = 1024  # gRPC counts message lengths in 32 bits, and a request is held in memory whole.
+# What SDKs let through unless told otherwise. Below it the mark of what was dropped would be larger than that.
+COUNT_MIN: Final = 128
+COUNT_MAX: Final = 1_000_000
 
 Value = TypeVar("Value")
 
@@ -98,6 +101,23 @@ class Settings:
         16,
         _integer(1, REQUEST_MB_MAX, "MiB", "MIB"),
         "The largest compressed OTLP request taken, as it comes over the wire.",
+    )
+    attributes_max: int = _setting(
+        16384,
+        _integer(COUNT_MIN, COUNT_MAX, "attributes", "COUNT"),
+        "Attributes of one span, log record, span event, link, resource, scope or data point. Those beyond are dropped, and "
+        "the record says how many, their bytes and their SHA-256.",
+    )
+    attribute_max_kb: int = _setting(
+        16384,
+        _integer(1, REQUEST_MB_MAX * 1024, "KiB", "KIB"),
+        "The largest attribute value or log body. One that is larger is cut, and the record says its length and SHA-256.",
+    )
+    span_events_max: int = _setting(
+        16384, _integer(COUNT_MIN, COUNT_MAX, "events", "COUNT"), "Events of one span; as `attributes_max`."
+    )
+    span_links_max: int = _setting(
+        16384, _integer(COUNT_MIN, COUNT_MAX, "links", "COUNT"), "Links of one span; as `attributes_max`."
     )
     requests_in_flight_max_mb: int = _setting(
         128,

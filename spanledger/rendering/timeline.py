@@ -72,7 +72,10 @@ class Timeline:
         row.add_column(width=_OFFSET_WIDTH, justify="right", no_wrap=True)
         row.add_column(width=_MARKER_WIDTH, no_wrap=True)
         row.add_column(ratio=1, overflow="fold")
-        row.add_row(Text(offset(event.state.get("elapsed_ns")), "dim"), Text(words, style), body.text(event.type))
+        text = body.text(event.type)
+        if event.data.get("step_truncated"):
+            text.append("  (something of this step was cut)", "not bold yellow")
+        row.add_row(Text(offset(event.state.get("elapsed_ns")), "dim"), Text(words, style), text)
         return row
 
     def totals(self) -> RenderableType:

@@ -21,6 +21,8 @@ from store.model.rows import (
 from store.model.runs import status_at
 from store.model.span import Event, Span
 from store.model.times import rfc3339
+from store.model.truncation import is_cut
+from store.otlp.truncation import is_truncated
 from store.record import Position
 
 _SEVERITIES = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
@@ -170,7 +172,7 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
         scope_name=span.scope_name,
         scope_version=span.scope_version,
         reasoning=span.reasoning or any(event.reasoning for event in events),
-        truncated=span.truncated,
+        truncated=span.truncated or any(map(is_cut, events)),
         redacted=span.redacted,
         revision=span.revision,
         position=str(Position(journal_id, span.sequence)),
@@ -229,6 +231,7 @@ def present_decision(row: dict[str, Any], texts: dict[str, str]) -> DecisionRow:
 def present_event(row: dict[str, Any], texts: dict[str, str], *, journal_id: str, run_id: str | None) -> EventRow:
     pieces = _pieces(row)
     body = join_pieces(pieces["body"], texts) if "body" in pieces else msgspec.json.decode(row["body"])
+    attributes, resource = attributes_of(row, texts), resource_of(row, texts)
     return EventRow(
         event_id=row["event_id"],
         event_name=row["event_name"],
@@ -242,8 +245,9 @@ def present_event(row: dict[str, Any], texts: dict[str, str], *, journal_id: str
         service_name=row["service_name"],
         scope_name=row["scope_name"],
         body=body,
-        attributes=attributes_of(row, texts),
-        resource=resource_of(row, texts),
+        attributes=attributes,
+        resource=resource,
+        truncated=is_truncated(attributes, resource, scope_attributes_of(row, texts)),
         position=str(Position(journal_id, row["sequence"])),
     )
 
@@ -253,6 +257,7 @@ def _severity(number: int) -> str | None:
 
 
 def present_point(row: dict[str, Any], texts: dict[str, str], *, journal_id: str) -> MetricPointRow:
+    attributes, resource = msgspec.json.decode(row["attributes"]), resource_of(row, texts)
     return MetricPointRow(
         metric=row["metric"],
         type=row["type"],
@@ -268,10 +273,11 @@ def present_point(row: dict[str, Any], texts: dict[str, str], *, journal_id: str
         min=row["min"],
         max=row["max"],
         detail=msgspec.json.decode(row["detail"]),
-        attributes=msgspec.json.decode(row["attributes"]),
-        resource=resource_of(row, texts),
+        attributes=attributes,
+        resource=resource,
         service_name=row["service_name"],
         scope_name=row["scope_name"],
+        truncated=is_truncated(attributes, resource, scope_attributes_of(row, texts)),
         position=str(Position(journal_id, row["sequence"])),
     )
 
@@ -315,3 +321,8 @@ def _pieces(row: dict[str, Any]) -> dict[str, list[Any]]:
 def resource_of(row: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
     """A row's resource attributes."""
     return msgspec.json.decode(texts.get(row["resource"], '{"attributes":{}}'))["attributes"]
+
+
+def scope_attributes_of(row: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
+    """The attributes of a row's scope."""
+    return msgspec.json.decode(texts.get(row["scope"], '{"attributes":{}}'))["attributes"]

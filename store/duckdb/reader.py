@@ -28,7 +28,7 @@ from store.duckdb.writer import DuckDbWriter
 from store.errors import NotFound
 from store.model.conversation import content_ids, conversation, events_by_step
 from store.model.dialect import NORMALISER_VERSION
-from store.model.ids import split_step_id
+from store.model.ids import split_step_id, step_id
 from store.model.replay import Replay, Times
 from store.model.rows import (
     ContentRow,
@@ -46,6 +46,8 @@ from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
 from store.model.times import rfc3339
 from store.model.tool_calls import name_step
 from store.model.trace import Trace
+from store.model.truncation import cut_steps
+from store.otlp.truncation import truncations
 from store.record import Position
 
 
@@ -106,11 +108,12 @@ class DuckDbReader:
         extra = msgspec.json.decode(row["extra"]) if row["extra"] else {}
         resource = msgspec.json.decode(texts.get(row["resource"], '{"attributes":{}}'))
         extra |= {f"resource_{name}": value for name, value in resource.items() if name != "attributes"}
+        attributes, scope = attributes_of(row, texts), msgspec.json.decode(texts.get(row["scope"], '{"attributes":{}}'))
         return StepDetail(
             step=self._present(tenant, run["run_id"], steps, inline=False)[0],
-            attributes=attributes_of(row, texts),
+            attributes=attributes,
             resource=resource["attributes"],
-            scope=msgspec.json.decode(texts.get(row["scope"], "{}")),
+            scope=scope,
             events=span_events_of(row, texts),
             links=msgspec.json.decode(row["links"]) if row["links"] else [],
             span={
@@ -118,6 +121,10 @@ class DuckDbReader:
                 "start_time_unix_nano": row["start_ns"], "end_time_unix_nano": row["end_ns"],
                 "digest": row["digest"], "ordinal": row["ordinal"], **extra,
             },
+            truncations=[
+                *truncations(attributes), *truncations(resource["attributes"], "resource/"),
+                *truncations(scope["attributes"], "scope/"),
+            ],
         )  # fmt: skip
 
     def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
@@ -131,6 +138,7 @@ class DuckDbReader:
     def messages(self, tenant: str, run_id: str) -> list[MessageRow]:
         _, traces = self._load(tenant, run_id)
         found = conversation(traces, self._texts(tenant, content_ids(traces)))
+        cut = {step_id(trace.trace_id, span_id) for trace in traces for span_id in cut_steps(trace)}
         return [
             MessageRow(
                 ordinal=index,
@@ -141,6 +149,7 @@ class DuckDbReader:
                 parts=message.parts,
                 finish_reason=message.finish_reason,
                 content_id=message.content_id,
+                step_truncated=name_step(message.span) in cut,
             )
             for index, message in enumerate(found)
         ]
@@ -184,7 +193,7 @@ class DuckDbReader:
             "tenant": tenant, "metric": where.metric, "service": where.service, "since_ns": where.since_ns,
             "until_ns": where.until_ns, **keyset(cursor), "limit": limit + 1,
         })  # fmt: skip
-        texts = self._texts(tenant, {row["resource"] for row in rows})
+        texts = self._texts(tenant, {row[name] for row in rows for name in ("resource", "scope")})
         journal_id = self._journal_id()
         return _page(
             rows, limit, lambda row: present_point(row, texts, journal_id=journal_id), "time_ns", "point_id"

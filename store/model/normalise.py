@@ -18,6 +18,7 @@ from store.model.talk import Listener
 from store.model.times import rfc3339
 from store.otlp.decode import Records, decode_bodies, records_of
 from store.otlp.leaves import leaves_of
+from store.otlp.truncation import MARK, is_truncated
 from store.otlp.values import attribute_column, attribute_dicts, to_json, to_json_bytes
 from store.record import Frame, Signal
 
@@ -51,6 +52,7 @@ class Enclosing:
         column = records.resources if name == "resource" else records.scopes
         structs = column.field(name)
         self.attributes = attribute_dicts(structs.field("attributes"))
+        self.truncated = [is_truncated(attributes) for attributes in self.attributes]
         self.facts = [ServiceFacts.of(attributes) for attributes in self.attributes]
         self._urls: list[str] = column.field("schema_url").to_pylist()
         self._dropped: list[int | None] = structs.field("dropped_attributes_count").to_pylist()
@@ -143,6 +145,7 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
             service_version=facts.service_version,
             environment=facts.environment,
             dialect=plan.dialect.name,
+            truncated=MARK in plan.keys or resources.truncated[resource] or scopes.truncated[scope],
         )
         extra = {name: column[i] for name, column in rare.items() if column[i]}
         if start_ns != span.start_ns or end_ns != span.end_ns:

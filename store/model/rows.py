@@ -157,6 +157,8 @@ class StepDetail:
     links: list[dict[str, Any]]
     span: dict[str, Any]
     """What else the span carried: kind, status, trace_state, flags, dropped counts."""
+    truncations: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What was cut before it was recorded: `place`, `length`, `sha256`, `reason`, and `count` of dropped items."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +221,8 @@ class MessageRow:
     parts: list[dict[str, Any]]
     finish_reason: str | None
     content_id: str
+    step_truncated: bool = False
+    """Whether something of the step it was read from was cut; the step's `truncations` say what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +257,8 @@ class EventRow:
     body: Any
     attributes: dict[str, Any]
     resource: dict[str, Any]
+    truncated: bool = False
+    """Whether something of it, its resource or its scope was cut: their attribute `spanledger.truncated` says what."""
     position: str
 
 
@@ -279,6 +285,8 @@ class MetricPointRow:
     resource: dict[str, Any]
     service_name: str | None
     scope_name: str | None
+    truncated: bool = False
+    """As of a log record."""
     position: str
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from store.model.span import Span
 from store.model.trace import Trace
+from store.model.truncation import cut_steps
 
 MODEL_KINDS: Final = frozenset({"llm", "embedding", "rerank"})
 _TELLING: Final = {"agent": 0, "workflow": 1, "llm": 2, "tool": 3, "mcp_client": 4}
@@ -68,6 +69,7 @@ def tally_of(trace: Trace) -> Tally:
         end_ns=end_ns,
         last_event_ns=max(end_ns, spans[-1].start_ns),
         last_received_ns=max(span.received_ns for span in spans),
+        truncated=len(cut_steps(trace)),
     )
     for span in spans:
         kind = span.kind
@@ -83,7 +85,6 @@ def tally_of(trace: Trace) -> Tally:
         if kind == "llm":
             tally.llm_calls += 1
             tally.content_present = tally.content_present or talk[span.span_id].present
-        tally.truncated += span.truncated
         tally.redacted += span.redacted
     return tally
 

@@ -44,13 +44,15 @@ def key_values(pairs: Any) -> dict[str, Any]:
 def unique(pairs: Any) -> dict[str, Any]:
     """A dict of (key, value) pairs in which no repeated key is lost."""
     result: dict[str, Any] = {}
+    counts: dict[str, int] = {}  # Where the search for a free name goes on: a key may come thousands of times.
     for key, value in pairs:
         if key not in result:
             result[key] = value
             continue
-        count = 2
+        count = counts.get(key, 2)
         while f"{key}#{count}" in result:
             count += 1
+        counts[key] = count + 1
         result[f"{key}#{count}"] = value
     return result
 

@@ -21,8 +21,11 @@ from typing import Any
 import httpx
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
+
+from collector.limits import Limits
 
 REPOSITORY = Path(__file__).parents[2]
 DASHBOARDS = REPOSITORY / "dashboards"
@@ -145,6 +148,15 @@ def body_without_trace_id() -> bytes:
     return request.SerializeToString()
 
 
+def body_past_a_bound() -> bytes:
+    """Metrics, of which one data point has an attribute more than may be."""
+    request = ExportMetricsServiceRequest()
+    point = request.resource_metrics.add().scope_metrics.add().metrics.add(name="crowded").gauge.data_points.add()
+    for number in range(Limits().attributes_max + 1):
+        point.attributes.add(key=f"k{number}")
+    return request.SerializeToString()
+
+
 @dataclass(frozen=True, slots=True)
 class LiveServer:
     """`python -m spanledger serve` on free ports of the loopback address."""
@@ -157,10 +169,11 @@ class LiveServer:
         return self.client.post(f"{self.otlp_http}/v1/{signal}", content=body, headers=PROTOBUF).status_code
 
     def send_all(self, change: Callable[[str, bytes], bytes] = lambda _, body: body) -> None:
-        """Every capture, a record that is refused and a request that is refused; returns when queries see it."""
+        """Every capture, a record that is refused, one that is cut, a request that is refused; returns when seen."""
         for signal, body in capture_bodies():
             assert self.send(signal, change(signal, body)) == 200
         assert self.send("traces", body_without_trace_id()) == 200
+        assert self.send("metrics", body_past_a_bound()) == 200
         assert self.send("traces", b"\x0a\xff\x01truncated") == 400
         self.wait_until_projected()
 

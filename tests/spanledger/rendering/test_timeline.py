@@ -103,6 +103,13 @@ def test_what_was_never_answered_or_decided_is_said_at_the_end():
     assert "still waiting for approval: restart" in lines
 
 
+def test_what_is_told_of_a_step_that_was_cut_says_so():
+    assert str(_body("message", {"text": "Deploy bil", "step_truncated": True})) == (
+        "Deploy bil  (something of this step was cut)"
+    )
+    assert str(_body("message", {"text": "Deploy billing"})) == "Deploy billing"
+
+
 def test_parts_that_are_no_text_are_shown_by_their_kind():
     call = {"role": "assistant", "part": {"type": "tool_call", "name": "deploy", "arguments": {"a": 1}}}
     assert _body("message", call).plain == 'deploy {"a":1}'

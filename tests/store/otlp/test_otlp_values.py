@@ -1,6 +1,7 @@
 """AnyValue as Python: from the official runtime's messages and from the Arrow form, with the same result."""
 
 import math
+import time
 from typing import Any
 
 import msgspec
@@ -171,3 +172,10 @@ def test_an_attribute_without_a_value_is_kept_as_none() -> None:
 def test_what_is_read_can_be_written_as_json() -> None:
     values = any_values(as_column(*(message for message, _ in CASES.values())))
     assert msgspec.json.decode(to_json(values)) == [expected for _, expected in CASES.values()]
+
+
+def test_a_key_that_comes_thousands_of_times_is_numbered_without_a_search_from_the_start() -> None:
+    began = time.thread_time()
+    row = unique(("k", number) for number in range(50_000))
+    assert time.thread_time() - began < 5  # A search each time would take minutes.
+    assert (len(row), row["k"], row["k#2"], row["k#50000"]) == (50_000, 0, 1, 49_999)
