@@ -65,14 +65,19 @@ class Server:
                 own.close()
 
     def memory_peak_bytes(self) -> int:
-        """The most resident memory so far (VmHWM)."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+        """The most resident memory so far (VmHWM), of the server and its receiver process added up."""
+        peaks = [Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0] for pid in self._pids()]
+        return sum(map(int, peaks)) * 1024
 
     def cpu_seconds(self) -> float:
-        """Processor time of the process so far, all threads."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """Processor time so far, of the server and its receiver process, all threads."""
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids()]
+        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / _TICKS
+
+    def _pids(self) -> list[int]:
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *map(int, children)]
 
     def disk(self) -> Disk:
         """What the data folder takes now."""

@@ -30,6 +30,7 @@ from spanledger import demonstration, logs, server
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.importing import Destination, FileReport, LocalIntake, OtlpHttp, import_files
 from spanledger.reading import LocalRecord, ServedRecord, open_ledger, open_record
+from spanledger.receiver.limits import limits_of
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
 from spanledger.showing import Form, follow_steps, pipe, show_replay, show_runs
@@ -185,9 +186,7 @@ def _import(
                 opened.callback(record.close)
         else:
             ledger = opened.enter_context(open_ledger(settings.data, settings.view_memory_mb))
-            intake = Intake(
-                ledger.journal, metrics=IngestMetrics(CollectorRegistry()), limits=server.limits_of(settings)
-            )
+            intake = Intake(ledger.journal, metrics=IngestMetrics(CollectorRegistry()), limits=limits_of(settings))
             destination, record = LocalIntake(intake), LocalRecord(ledger)
         reports = _import_with_progress(files, destination, signals.get(signal or ""), settings.request_max_mb * MIB)
         positions = [report.position for report in reports if report.position is not None]

@@ -21,12 +21,6 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from collector.errors import PortUnavailable
-from collector.grpc import OtlpGrpcServer
-from collector.http import OtlpHttpApp
-from collector.intake import Intake
-from collector.limits import KIB, MIB, Limits
-from collector.metrics import IngestMetrics
 from query.app import create_app
 from query.view import View
 from spanledger.doors import Doors, address, address_of, open_doors
@@ -34,17 +28,18 @@ from spanledger.errors import FrontDoorError
 from spanledger.http_service import (
     GRACE_SECONDS,
     SHARE_OF_API,
-    SHARE_OF_OTLP_HTTP,
     HttpService,
     connections_of,
     raise_descriptor_limit,
 )
 from spanledger.memory import settle_allocators
+from spanledger.receiver.supervisor import Receiver
 from spanledger.settings import Settings
 from store.ledger import Ledger
 
 # With `GRACE_SECONDS` below the 10 s in which an orchestrator expects an end: requests first, then the view.
 LEDGER_CLOSE_SECONDS: Final = 5.0
+RECEIVER_END_SECONDS: Final = 1.0  # Beside the time that its requests have: to take itself down.
 
 _log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -70,21 +65,6 @@ class Ready:
         return msgspec.json.encode({"event": "ready", **self.addresses(), "data": self.data}) + b"\n"
 
 
-def limits_of(settings: Settings) -> Limits:
-    """The receivers' bounds, as the settings say."""
-    return Limits(
-        body_bytes_max=settings.request_max_mb * MIB,
-        compressed_bytes_max=settings.request_compressed_max_mb * MIB,
-        attributes_max=settings.attributes_max,
-        attribute_bytes_max=settings.attribute_max_kb * KIB,
-        span_events_max=settings.span_events_max,
-        span_links_max=settings.span_links_max,
-        bytes_in_flight_max=settings.requests_in_flight_max_mb * MIB,
-        view_lag_bytes_max=settings.view_lag_max_mb * MIB,
-        disk_reserve_bytes=settings.disk_reserve_mb * MIB,
-    )
-
-
 def serve(settings: Settings) -> None:
     """Run the server until a signal ends it. Raises FrontDoorError, StoreError or CollectorError where it cannot."""
     doors = open_doors(settings)
@@ -92,11 +72,15 @@ def serve(settings: Settings) -> None:
     _settle_garbage_collector()
     try:
         registry = _registry()
-        ledger = Ledger.open(settings.data, registry=registry, view_memory_mb=settings.view_memory_mb)
+        receiver = Receiver(settings, doors, registry)
         try:
-            uvloop.run(_Process(settings, doors, ledger, registry).run())
+            ledger = Ledger.open(settings.data, registry=registry, view_memory_mb=settings.view_memory_mb)
+            try:
+                uvloop.run(_Process(settings, doors, ledger, receiver, registry).run())
+            finally:
+                ledger.close(LEDGER_CLOSE_SECONDS)
         finally:
-            ledger.close(LEDGER_CLOSE_SECONDS)
+            receiver.stop(0)
     finally:
         doors.close()
         gc.unfreeze()  # What was set aside is to be taken down in the ordinary way when the process ends.
@@ -104,16 +88,15 @@ def serve(settings: Settings) -> None:
 
 
 class _Process:
-    """The running services of one process."""
+    """The running services: the API in this process, the receivers in theirs."""
 
-    def __init__(self, settings: Settings, doors: Doors, ledger: Ledger, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, settings: Settings, doors: Doors, ledger: Ledger, receiver: Receiver, registry: CollectorRegistry
+    ) -> None:
         self._settings = settings
         self._doors = doors
         self._ledger = ledger
-        self._descriptors = raise_descriptor_limit()
-        intake = Intake(ledger, metrics=IngestMetrics(registry), limits=limits_of(settings), space=ledger)
-        self._grpc = OtlpGrpcServer(intake, host=doors.host, port=doors.grpc_port)
-        self._otlp_http_app = OtlpHttpApp(intake)
+        self._receiver = receiver
         self._api_app = create_app(reader=ledger.reader, waiter=ledger.waiter, registry=registry)
         self._view: View = self._api_app.state.view
 
@@ -123,38 +106,28 @@ class _Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number, stop)
-        otlp_http = HttpService(self._otlp_http_app, connections_of(self._descriptors, SHARE_OF_OTLP_HTTP))
-        api = HttpService(self._api_app, connections_of(self._descriptors, SHARE_OF_API))
-        services = (
-            loop.create_task(otlp_http.serve([self._doors.otlp_http]), name="otlp_http"),
-            loop.create_task(api.serve([self._doors.api]), name="api"),
-        )
+        api = HttpService(self._api_app, connections_of(raise_descriptor_limit(), SHARE_OF_API))
+        receiving: asyncio.Future[None] = loop.create_future()
+        serving = loop.create_task(api.serve([self._doors.api]), name="api")
+        services = (serving, receiving)
+
+        def failed(cause: str) -> None:
+            loop.call_soon_threadsafe(receiving.set_exception, ServiceStopped(cause, "see the log"))
+
         try:
-            await _unless_ended(services, otlp_http.listening.wait(), api.listening.wait())
-            port = await asyncio.to_thread(self._start_grpc)
-            try:
-                self._announce(port)
-                await _unless_ended(services, stop.wait())
-            finally:
-                self._view.close()
-                otlp_http.should_exit = api.should_exit = True
-                await asyncio.to_thread(self._grpc.stop, GRACE_SECONDS)
+            await _unless_ended(services, api.listening.wait())
+            # On this thread, with which the receivers live: it has nothing else to do yet.
+            self._announce(self._receiver.attend(self._ledger, failed))
+            await _unless_ended(services, stop.wait())
         finally:
-            otlp_http.should_exit = api.should_exit = True
-            await asyncio.gather(*services, return_exceptions=True)
+            self._view.close()
+            api.should_exit = True
+            await asyncio.to_thread(self._receiver.stop, GRACE_SECONDS + RECEIVER_END_SECONDS)
+            await asyncio.gather(serving, return_exceptions=True)
 
     def _asked_to_stop(self, number: int, stop: asyncio.Event) -> None:
         _log.info("stopping", signal=signal.Signals(number).name)
         stop.set()
-
-    def _start_grpc(self) -> int:
-        try:
-            return self._grpc.start()
-        except PortUnavailable as error:
-            where = address(error.host, error.port)
-            raise FrontDoorError(
-                f"cannot listen on {where}: the port was taken meanwhile", "choose another with --otlp-grpc-port"
-            ) from error
 
     def _announce(self, grpc_port: int) -> None:
         host = self._doors.host
@@ -169,15 +142,19 @@ class _Process:
         _say(ready.line())
 
 
-async def _unless_ended(services: tuple[asyncio.Task[None], ...], *awaited: Any) -> None:
+async def _unless_ended(services: tuple[asyncio.Future[None], ...], *awaited: Any) -> None:
     """Wait for all of `awaited`. Raises ServiceStopped when a service ends first."""
     waiting = asyncio.gather(*awaited)
     await asyncio.wait((waiting, *services), return_when=asyncio.FIRST_COMPLETED)
     if not waiting.done():
         waiting.cancel()
-        ended = next(task for task in services if task.done())
+        ended = next(service for service in services if service.done())
         cause = None if ended.cancelled() else ended.exception()
-        raise ServiceStopped(f"the {ended.get_name()} service ended: {cause or 'without a cause'}", "see the log")
+        raise (
+            cause
+            if isinstance(cause, ServiceStopped)
+            else ServiceStopped(f"the service of the API ended: {cause or 'without a cause'}", "see the log")
+        )
     await waiting
 
 

@@ -6,8 +6,7 @@ sequence: counting it exactly would mean to read it all, which may be the whole 
 """
 
 from array import array
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
 from threading import Lock
 from typing import Final
 
@@ -39,16 +38,15 @@ class Backlog:
         self._appended_bytes = 0
         self._appending = 0
 
-    @contextmanager
-    def appending(self) -> Generator[None]:
-        """A frame is on its way to the disk for as long as the block lasts."""
+    def begun(self) -> None:
+        """A frame is on its way to the disk."""
         with self._lock:
             self._appending += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._appending -= 1
+
+    def ended(self) -> None:
+        """It is on the disk, or will not be."""
+        with self._lock:
+            self._appending -= 1
 
     @property
     def frames_appending(self) -> int:

@@ -3,6 +3,7 @@
 import errno
 import shutil
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -91,14 +92,30 @@ class Ledger:
 
     def append(self, draft: FrameDraft) -> Position:
         """`Journal.append`, counted: what is appended past it is missing from `lag_bytes`. Raises what that raises."""
-        with self._backlog.appending():
-            position = self.journal.append(draft)
-        self._backlog.appended(position.sequence, len(draft.body))
-        return position
+        return self.submit(draft).result()
+
+    def submit(self, draft: FrameDraft) -> "Future[Position]":
+        """`Journal.submit`, counted the same way."""
+        self._backlog.begun()
+        try:
+            done = self.journal.submit(draft)
+        except BaseException:
+            self._backlog.ended()
+            raise
+        done.add_done_callback(lambda found: self._submitted(found, draft))
+        return done
+
+    def _submitted(self, done: "Future[Position]", draft: FrameDraft) -> None:
+        self._backlog.ended()
+        if done.exception() is None:
+            self._backlog.appended(done.result().sequence, len(draft.body))
 
     def lag_bytes(self, bytes_max: int) -> int:
         """Request bytes in the journal and not in the view, as they count against a bound of `bytes_max`."""
         return self._backlog.charged_bytes(bytes_max)
+
+    def lag_excess_seconds(self, seconds_max: float) -> float:
+        return 0.0
 
     def disk(self) -> tuple[int, int]:
         """Free bytes and all bytes of the file system of the data folder, or of its journal where that has its own.

@@ -98,6 +98,13 @@ class Journal:
         Raises JournalFull (nothing written, try again), JournalFailed (nothing more will be accepted), JournalClosed,
         and ValueError for a tenant that no frame can hold.
         """
+        return self.submit(draft).result()
+
+    def submit(self, draft: FrameDraft) -> "Future[Position]":
+        """`append` without the wait: the future has the position once the frame is on disk, or why it is not.
+
+        Its callbacks are called on the journal's thread, and must be quick. Raises what is known at once.
+        """
         if len(draft.tenant.encode()) > TENANT_BYTES_MAX:
             raise ValueError(f"a tenant's name has at most {TENANT_BYTES_MAX} bytes: {draft.tenant[:40]}...")
         self._refuse_if_over()
@@ -106,7 +113,7 @@ class Journal:
         with self._gate:
             self._refuse_if_over()
             self._queue.put(pending)
-        return pending.done.result()
+        return pending.done
 
     def wait_for_more(self, sequence: int, timeout_seconds: float) -> bool:
         """Whether something behind `sequence` is durable, waiting for it as long as told, or until the journal closes."""

@@ -15,7 +15,7 @@ from collector.errors import DiskNearlyFull, ViewBehind
 from collector.intake import Intake
 from collector.limits import MIB
 from collector.metrics import IngestMetrics
-from spanledger import server
+from spanledger.receiver.limits import limits_of
 from spanledger.settings import resolve
 from store.duckdb.writer import DuckDbWriter
 from store.errors import ViewError
@@ -44,7 +44,7 @@ def body(trace: int, size: int) -> bytes:
 def intake_of(ledger: Ledger, **options: str) -> Intake:
     """What a server with these settings lets in."""
     settings = resolve(options, {})
-    return Intake(ledger, metrics=IngestMetrics(CollectorRegistry()), limits=server.limits_of(settings), space=ledger)
+    return Intake(ledger, metrics=IngestMetrics(CollectorRegistry()), limits=limits_of(settings), space=ledger)
 
 
 def send(intake: Intake, trace: int, size: int = MIB // 2) -> Any:

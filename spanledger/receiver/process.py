@@ -1,0 +1,127 @@
+"""The receiver process: both OTLP doors, and everything a request passes before it is in the journal.
+
+    python -m spanledger.receiver.process WIRE_DESCRIPTOR HTTP_DESCRIPTOR
+
+It is started by `spanledger serve` and lives no longer than that. Signals are its parent's matter: a service manager sends
+them to every process of the service, and what is in flight here must still be answered from there.
+"""
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry, generate_latest
+
+from collector.errors import PortUnavailable
+from collector.grpc import OtlpGrpcServer
+from collector.http import OtlpHttpApp
+from collector.intake import Intake
+from collector.metrics import IngestMetrics
+from spanledger import logs
+from spanledger.http_service import (
+    GRACE_SECONDS,
+    SHARE_OF_OTLP_HTTP,
+    HttpService,
+    connections_of,
+    raise_descriptor_limit,
+)
+from spanledger.memory import settle_allocators
+from spanledger.receiver.limits import limits_of
+from spanledger.receiver.record import RemoteRecord
+from spanledger.receiver.wire import Ended, Kind, Message, Wire
+from spanledger.settings import Settings
+
+_PR_SET_PDEATHSIG: Final = 1  # Of sys/prctl.h.
+_log: Final = structlog.stdlib.get_logger(__name__)
+
+
+def main(wire_descriptor: int, http_descriptor: int) -> int:
+    """Receive until the parent says stop, or is gone. Returns the exit status."""
+    _live_no_longer_than_the_parent()
+    wire = Wire(socket.socket(fileno=wire_descriptor))
+    try:
+        told = wire.receive().said()
+    except Ended:
+        return 1
+    settings = msgspec.convert(told["settings"], Settings, dec_hook=_path)
+    logs.configure(settings.log_level, settings.log_format)
+    settle_allocators()
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=http_descriptor) as http:
+        uvloop.run(_Receivers(settings, told["grpc_port"], http, wire).run())
+    return 0
+
+
+class _Receivers:
+    """The two doors of one process."""
+
+    def __init__(self, settings: Settings, grpc_port: int, http: socket.socket, wire: Wire) -> None:
+        self._http = http
+        self._wire = wire
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        registry = CollectorRegistry()
+        self._record = RemoteRecord(wire, metrics=lambda: generate_latest(registry), stop=self._asked_to_stop)
+        intake = Intake(self._record, metrics=IngestMetrics(registry), limits=limits_of(settings), space=self._record)
+        self._grpc = OtlpGrpcServer(intake, host=settings.host, port=grpc_port)
+        self._app = OtlpHttpApp(intake)
+
+    async def run(self) -> None:
+        """Start, say so, wait to be stopped, stop."""
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._record.follow, name="wire", daemon=True).start()
+        service = HttpService(self._app, connections_of(raise_descriptor_limit(), SHARE_OF_OTLP_HTTP))
+        serving = self._loop.create_task(service.serve([self._http]), name="otlp_http")
+        listening = self._loop.create_task(service.listening.wait())
+        stopped = self._loop.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((listening, serving), return_when=asyncio.FIRST_COMPLETED)
+            ready = await asyncio.to_thread(self._start_grpc)
+            await asyncio.to_thread(self._wire.send, Message(Kind.READY, document=msgspec.json.encode(ready)))
+            await asyncio.wait((stopped, serving), return_when=asyncio.FIRST_COMPLETED)
+            if not stopped.done():
+                _log.error("otlp_http_ended", cause=str(serving.exception()))
+        finally:
+            service.should_exit = True
+            await asyncio.to_thread(self._grpc.stop, GRACE_SECONDS)
+            await asyncio.gather(serving, return_exceptions=True)
+
+    def _start_grpc(self) -> dict[str, Any]:
+        try:
+            return {"grpc_port": self._grpc.start()}
+        except PortUnavailable as error:
+            return {"taken": {"host": error.host, "port": error.port}}
+
+    def _asked_to_stop(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+
+def _live_no_longer_than_the_parent() -> None:
+    """Be killed when the parent is: nobody is left who could say that something is stored."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _path(kind: type, value: Any) -> Any:
+    return Path(value) if kind is Path else value
+
+
+if __name__ == "__main__":
+    status = main(int(sys.argv[1]), int(sys.argv[2]))
+    sys.stderr.flush()
+    os._exit(status)  # Threads of libraries that still wait must not keep the process: everything is answered.

@@ -1,0 +1,109 @@
+"""The journal as the receiver process has it: what is appended here is durable there before the call returns."""
+
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final
+
+import msgspec
+import structlog
+
+from spanledger.receiver.wire import Ended, Kind, Message, Wire
+from store import errors
+from store.errors import JournalClosed, StoreError
+from store.record import FrameDraft, Position
+
+_log: Final = structlog.stdlib.get_logger(__name__)
+
+
+class RemoteRecord:
+    """`collector.intake.Journal` and `collector.headroom.Space` over a wire. `follow` is the wire's receiving thread."""
+
+    def __init__(self, wire: Wire, *, metrics: Callable[[], bytes], stop: Callable[[], None]) -> None:
+        """`metrics` gives the process's metrics as text, `stop` is called when nothing more is to be taken."""
+        self._wire = wire
+        self._metrics = metrics
+        self._stop = stop
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Future[Position]] = {}
+        self._over = False
+        self._space: tuple[int, float, int, int] | None = None
+
+    def append(self, draft: FrameDraft) -> Position:
+        """Blocks until the frame is on the disk. Raises what the journal raises there, and JournalClosed."""
+        done: Future[Position] = Future()
+        with self._lock:
+            if self._over:
+                raise JournalClosed("the process that holds the journal is gone: send it again later")
+            number = next(self._numbers) % 2**32
+            self._waiting[number] = done
+        document = msgspec.json.encode({"tenant": draft.tenant, "signal": draft.signal})
+        try:
+            self._wire.send(Message(Kind.APPEND, number, document, b"".join(draft.leaves), draft.body))
+        except Ended:
+            self._end()
+        return done.result()
+
+    def lag_bytes(self, bytes_max: int) -> int:
+        """As it was told last; nothing is known to be behind before the first time."""
+        return self._space[0] if self._space else 0
+
+    def lag_excess_seconds(self, seconds_max: float) -> float:
+        """As it was told last."""
+        return self._space[1] if self._space else 0.0
+
+    def disk(self) -> tuple[int, int]:
+        """As it was told last. Raises OSError where it was not."""
+        if self._space is None or not self._space[3]:
+            raise OSError("the disk of the data folder is not known")
+        return self._space[2], self._space[3]
+
+    def follow(self) -> None:
+        """Take what the other process says, until it is gone."""
+        try:
+            while True:
+                self._take(self._wire.receive())
+        except Ended as error:
+            _log.info("journal_gone", cause=str(error))
+        finally:
+            self._end()
+            self._stop()
+
+    def _take(self, message: Message) -> None:
+        match message.kind:
+            case Kind.DURABLE:
+                self._answered(message.number).set_result(Position.parse(message.document.decode()))
+            case Kind.REFUSED:
+                self._answered(message.number).set_exception(_error(message))
+            case Kind.SPACE:
+                self._space = tuple(message.said())
+            case Kind.METRICS:
+                self._wire.send(Message(Kind.METRICS, message.number, self._metrics()))
+            case Kind.STOP:
+                self._stop()
+            case Kind.READY | Kind.APPEND:
+                pass  # Those are said here, not heard.
+
+    def _answered(self, number: int) -> "Future[Position]":
+        with self._lock:
+            return self._waiting.pop(number)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._over = True
+            waiting, self._waiting = self._waiting, {}
+        for done in waiting.values():
+            done.set_exception(
+                JournalClosed("the process that holds the journal ended before it said that this is stored")
+            )
+
+
+def _error(message: Message) -> Exception:
+    """An error of the store by its name: the receivers answer each of them in its own way."""
+    said = message.said()
+    kind = getattr(errors, said["error"], None)
+    if isinstance(kind, type) and issubclass(kind, StoreError):
+        return kind(said["message"])
+    return RuntimeError(f"{said['error']}: {said['message']}")
