@@ -6,7 +6,8 @@ were asked for at once have no order), and all of them completely: a row that th
 or event of the golden says how many rows have these fields.
 
 Marks: a field with a `hole` must be told as unknown; a row with one must not be told. A field or row with a `known_gap`
-must be told otherwise than it happened: where it no longer is, the mark must go. A `surplus` row is told and did not happen.
+must be told otherwise than it happened: where it no longer is, the mark must go. A field with both is to be told as
+unknown, and is not yet. A `surplus` row is told and did not happen.
 """
 
 import json
@@ -24,8 +25,11 @@ from tests.golden_facts import TOKENS, Golden, amount, citations, column, marks,
 Told = dict[str, Any]
 Facts = dict[str, Any]
 _NOT_TOLD = object()
-# What a field says when nothing is known.
-_UNKNOWN: dict[str, tuple[Any, ...]] = {"verdict": ("ask",), "action": ("none",)}
+# What a field says when nothing is known, or nothing of what followed a question to a person.
+_UNKNOWN: dict[str, tuple[Any, ...]] = {
+    "verdict": ("ask",), "action": ("none",), "waits": (False,), "outcome": ("pending_approval",),
+    "status": ("interrupted",), "llm_calls": (0,),
+}  # fmt: skip
 _KNOWS_NOTHING: tuple[Any, ...] = (None, [], {}, "")
 _SIDES = {
     "requested": "requesting_step", "executed": "executing_step", "client": "mcp_client_step",
@@ -186,7 +190,10 @@ def _row(kind: str, facts: Facts, row: Told, place: str) -> Iterator[str]:
     for field, wanted in own_fields(kind, facts).items():
         is_told = row.get(column(field), _NOT_TOLD)
         if field in holes:
-            if is_told is not _NOT_TOLD and is_told not in _UNKNOWN.get(field, _KNOWS_NOTHING):
+            invented = is_told is not _NOT_TOLD and is_told not in _UNKNOWN.get(field, _KNOWS_NOTHING)
+            if field in gaps and not invented:
+                yield f"{place}: {field}: known gap {gaps[field]!r} has closed, the mark must go {_cites(facts)}"
+            elif invented and field not in gaps:
                 yield f"{place}: {field} is told as {is_told!r}, which hole {holes[field]!r} says is never sent"
             continue
         holds = is_told is not _NOT_TOLD and _holds(field, wanted, is_told)

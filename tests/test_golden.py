@@ -232,6 +232,13 @@ def test_a_field_that_was_never_sent_must_be_told_as_unknown() -> None:
     assert "agent_name is told as 'support-agent', which hole 'unsaid' says is never sent" in invented
 
 
+def test_a_field_with_a_hole_and_a_gap_must_be_told_as_something_until_it_is_told_as_unknown() -> None:
+    golden = _golden({"hole": {"status": "unsaid"}, "known_gap": {"status": "invented"}}, gaps={"invented": "why"})
+    assert compare(golden, {"run": [_told_run()], "event": []}) == []
+    [closed] = compare(golden, {"run": [_told_run() | {"status": "interrupted"}], "event": []})
+    assert "status: known gap 'invented' has closed" in closed
+
+
 def _told_run() -> Told:
     return {
         "run_kind": "agent", "agent_name": "support-agent", "status": "ok", "llm_calls": 1, "input_tokens": 120,
