@@ -25,7 +25,9 @@ Told = dict[str, Any]
 Facts = dict[str, Any]
 _NOT_TOLD = object()
 # What a field says when nothing is known.
-_UNKNOWN: dict[str, tuple[Any, ...]] = {"verdict": ("ask",), "action": ("none",)}
+_UNKNOWN: dict[str, tuple[Any, ...]] = {
+    "verdict": ("ask",), "action": ("none",), "run_kind": ("other",), "kind": ("other",),
+}  # fmt: skip
 _KNOWS_NOTHING: tuple[Any, ...] = (None, [], {}, "")
 _SIDES = {
     "requested": "requesting_step", "executed": "executing_step", "client": "mcp_client_step",
