@@ -28,7 +28,7 @@ _NOT_TOLD = object()
 # What a field says when nothing is known, or nothing of what followed a question to a person.
 _UNKNOWN: dict[str, tuple[Any, ...]] = {
     "verdict": ("ask",), "action": ("none",), "waits": (False,), "outcome": ("pending_approval",),
-    "status": ("interrupted",), "llm_calls": (0,),
+    "status": ("interrupted",), "llm_calls": (0,), "run_kind": ("other",), "kind": ("other",),
 }  # fmt: skip
 _KNOWS_NOTHING: tuple[Any, ...] = (None, [], {}, "")
 _SIDES = {
