@@ -77,6 +77,7 @@ def limits_of(settings: Settings) -> Limits:
         compressed_bytes_max=settings.request_compressed_max_mb * MIB,
         bytes_in_flight_max=settings.requests_in_flight_max_mb * MIB,
         view_lag_bytes_max=settings.view_lag_max_mb * MIB,
+        view_lag_seconds_max=settings.view_lag_max_seconds,
         disk_reserve_bytes=settings.disk_reserve_mb * MIB,
     )
 
