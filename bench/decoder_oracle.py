@@ -25,7 +25,7 @@ from collector.errors import MalformedBody
 from collector.otlp_json import to_protobuf
 from store.errors import MalformedOtlp
 from store.otlp.decode import Decoded, Records, decode, decode_bodies, records_of
-from store.otlp.leaves import leaves_of, root_of
+from store.otlp.leaves import leaves_of, leaves_of_request, root_of
 from store.otlp.schema import LEVELS, REQUEST_MESSAGES
 from store.otlp.values import any_value as any_value_of
 from store.otlp.values import any_values, attribute_dicts, key_values, to_json
@@ -49,6 +49,7 @@ def compare(signal: Signal, body: bytes) -> bool:
         official = None
     try:
         decoded = decode(signal, body)
+        _ = decoded.batch
     except MalformedOtlp as error:
         if official is not None:
             raise Difference(f"only we refuse it: {error}") from error
@@ -228,6 +229,7 @@ def _read_as_the_record_is_read(decoded: Decoded, official: Message, expected: N
     _same("count of leaves", len(leaves), len(flat))
     if not _any_unknown(unknown_fields(official)):  # the columns have no place for them, so neither have the leaves
         _same("leaves", leaves, official_leaves(signal, official))
+    _same("leaves of the request as it is", leaves_of_request(decoded), leaves)
     root_of(leaves)
     _same_attributes(signal, records, flat)
     # A projector reads many bodies at once: what one of them holds must not reach into its neighbour.

@@ -24,6 +24,7 @@ from bench.span_stamp import ROOT, Requests
 from bench.volume_cases import ACK_MS_MAX, MEMORY_MB_MAX
 
 RECOVERY_SECONDS_MAX: Final = 10.0
+VISIBLE_SECONDS_MAX: Final = 0.5  # After its acknowledgement: what issue 3 asks at half of the sustainable load.
 _WATCHED_SECONDS_MAX: Final = 300.0  # How long the recovery is waited for, to say how long it took.
 _LINGER_SECONDS_MAX: Final = 120.0  # An export that is under way at the end may still be tried again.
 _SAMPLED_TRACES: Final = 300
@@ -100,7 +101,9 @@ class Overload:
                     by_span.clean,
                 ),
                 Check("the server lives on", str(alive), alive),
-                at_most("lag 0 and acks below 100 ms, after the load", recovered, RECOVERY_SECONDS_MAX, "s"),
+                at_most(
+                    "acks below 100 ms, visible within 0.5 s, after the load", recovered, RECOVERY_SECONDS_MAX, "s"
+                ),
                 Check("exit status 0 at the end", str(status), status == 0),
             ),
         )
@@ -162,7 +165,7 @@ def _recovery(server: HostileServer) -> tuple[float | None, list[float], list[Re
     begun = time.perf_counter()
     made, span = Requests("probe"), b"probe---"
     sent: list[Request] = []
-    while (passed := time.perf_counter() - begun) < _WATCHED_SECONDS_MAX:
+    while time.perf_counter() - begun < _WATCHED_SECONDS_MAX:
         traces = [len(sent) + place for place in range(_PROBES)]
         bodies = [
             http_post(made.body([ROOT.stamp(_probe_trace(number), span, b"", time.time_ns())])) for number in traces
@@ -172,11 +175,11 @@ def _recovery(server: HostileServer) -> tuple[float | None, list[float], list[Re
         sent += [
             Request(_probe_trace(number).hex(), (span.hex(),), place in acked) for place, number in enumerate(traces)
         ]
-        now = server.readiness()
         slow = [seconds * 1000 for seconds in answers.latencies]
-        caught_up = now["lag_ms"] == 0 or now["view_position"] == now["journal_position"]
+        # The last of them was recorded a moment ago: to look once would be to ask for a view that is never behind.
+        caught_up = server.wait_until(lambda now: now["lag_ms"] == 0, VISIBLE_SECONDS_MAX) is not None
         if caught_up and len(acked) == _PROBES and max(slow) < ACK_MS_MAX:
-            return passed, slow, sent
+            return time.perf_counter() - begun, slow, sent
     return None, [], sent
 
 

@@ -1,26 +1,22 @@
 """Bounds on what one record may hold: attributes, bytes of a value, events and links. What is past one is cut and marked.
 
-Strategy: the columns say whether anything of a request is past a bound, from the lengths of its lists and values, which
-are there already; next to no request is, and those go on as they came. A request that is past one is walked with the
-official runtime, record by record, and decoded again. It is cut after the boundary, so that no length or digest of what
-must not be stored is stored, and before the leaves, so that the record's digest covers what was cut (see
-`store.otlp.truncation` for the mark, `collector.cutting` for what a cut keeps and says).
+Strategy: the length of a record says that nothing in it can be past a bound, for nearly all of them; of the few long ones
+the lists are counted. A request that may be past one is walked with the official runtime, record by record, and decoded
+again. It is cut after the boundary, so that no length or digest of what must not be stored is stored, and before the leaves,
+so that the record's digest covers what was cut (see `store.otlp.truncation` for the mark, `collector.cutting` for what a cut
+keeps and says).
 """
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
-
-import pyarrow as pa
-import pyarrow.compute
 
 from collector.cutting import Cut, cut_value, drop_tail, place_of, raise_count, rename_sent_mark, write_mark
 from collector.limits import Limits
 from store.otlp.decode import Decoded, decode
 from store.otlp.schema import LEVELS, REQUEST_MESSAGES
 from store.otlp.truncation import MARK
-from store.record import Signal
+from store.otlp.wire import parts
 
 # The bounds by their names in Limits, which is what a mark and the metrics call the reason of a cut.
 ATTRIBUTES: Final = "attributes_max"
@@ -36,11 +32,7 @@ REASONS: Final = {
 
 _ITEM_BYTES_MIN: Final = 2  # An item of a list is at least its tag and its length.
 _MARK_BYTES: Final = MARK.encode()
-_MARK_SCALAR: Final = pa.scalar(MARK)  # Made once: making one looks for pandas each time.
-_ATTRIBUTE_LISTS: Final = frozenset({"attributes", "filtered_attributes", "metadata"})
-_COUNTED: Final = dict.fromkeys(_ATTRIBUTE_LISTS, ATTRIBUTES) | {"events": SPAN_EVENTS, "links": SPAN_LINKS}
-_MEASURED: Final = ("string_value", "bytes_value", "array_value", "kvlist_value")
-_compute: Final[Any] = pyarrow.compute  # its functions are made at import time, so no type checker sees them
+_ENCLOSED: Final = 2  # The field of what a Resource* or Scope* message encloses, for all signals.
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +61,8 @@ def bounded(decoded: Decoded, limits: Limits) -> Bounded:
                 scissors.cut(record)
     body = request.SerializeToString()
     del request
+    if body == decoded.body:
+        return Bounded(decoded, {}, "")
     return Bounded(decode(decoded.signal, body), dict(scissors.cuts), _message(scissors.cuts, limits))
 
 
@@ -150,77 +144,57 @@ class _Scissors:
         write_mark(attributes, cuts)
 
 
-# What the columns say
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """A column that holds something bounded, itself or further down. `index` is its place in the struct above it."""
-
-    index: int
-    name: str
-    is_list: bool
-    is_value: bool
-    marked: bool
-    below: "tuple[_Node, ...]" = ()
+# Whether there is anything to cut
 
 
 def _is_past(decoded: Decoded, limits: Limits) -> bool:
-    """Whether anything of a request is past a bound, or has an attribute of the mark's name."""
-    if len(decoded.body) <= _small_bytes(limits):
-        return _MARK_BYTES in decoded.body
-    values = len(decoded.body) > limits.attribute_bytes_max
-    batch = decoded.batch
-    return any(
-        _column_is_past(batch.column(node.index), node, limits, values) for node in _bounded_columns(decoded.signal)
-    )
+    """Whether a request may hold something past a bound, or has an attribute of the mark's name: then it is walked."""
+    body, small_bytes = decoded.body, _small_bytes(limits)
+    if _MARK_BYTES in body:
+        return True
+    if len(body) <= small_bytes:
+        return False
+    if not decoded.plain:
+        return True  # What OTLP does not know may stand anywhere, so the parts cannot be told by their lengths.
+    outer_name, scope_name, record_name = LEVELS[decoded.signal]
+    outers = getattr(decoded.request, outer_name)
+    for outer, (_, outer_start, outer_end) in enumerate(parts(body, 0, len(body))):
+        if outer_end - outer_start <= small_bytes:
+            continue
+        inners = iter(getattr(outers[outer], scope_name))
+        for number, start, end in parts(body, outer_start, outer_end):
+            inner = next(inners) if number == _ENCLOSED else None
+            if end - start <= small_bytes:
+                continue
+            if inner is None:
+                return True  # A resource of that size is rare enough to be looked at closely.
+            records = iter(getattr(inner, record_name))
+            for field, record_start, record_end in parts(body, start, end):
+                record = next(records) if field == _ENCLOSED else None
+                size = record_end - record_start
+                if size > small_bytes and (record is None or _record_is_past(record, size, limits)):
+                    return True
+    return False
+
+
+def _record_is_past(record: Any, size: int, limits: Limits) -> bool:
+    if size > limits.attribute_bytes_max:
+        return True
+    match record.DESCRIPTOR.name:
+        case "Span":
+            return (
+                len(record.attributes) > limits.attributes_max
+                or len(record.events) > limits.span_events_max
+                or len(record.links) > limits.span_links_max
+                or any(len(holder.attributes) > limits.attributes_max for holder in (*record.events, *record.links))
+            )
+        case "LogRecord":
+            return len(record.attributes) > limits.attributes_max
+        case _:
+            return True  # A metric of that size has many points, each with attributes of its own.
 
 
 def _small_bytes(limits: Limits) -> int:
     """A message of up to so many bytes can be past no bound."""
     items = min(limits.attributes_max, limits.span_events_max, limits.span_links_max)
     return min(_ITEM_BYTES_MIN * items, limits.attribute_bytes_max)
-
-
-def _column_is_past(column: Any, node: _Node, limits: Limits, values: bool) -> bool:
-    if node.is_value:
-        return values and any(
-            (_compute.max(_compute.binary_length(column.field(member))).as_py() or 0) > limits.attribute_bytes_max
-            for member in _MEASURED
-        )
-    if not node.is_list:
-        return any(_column_is_past(column.field(below.index), below, limits, values) for below in node.below)
-    items = column.flatten()
-    if not len(items):
-        return False
-    bound = _COUNTED.get(node.name)
-    if bound is not None:
-        count_max: int = getattr(limits, bound)
-        if len(items) > count_max and _compute.max(_compute.list_value_length(column)).as_py() > count_max:
-            return True
-    if node.marked and _compute.equal(items.field("key"), _MARK_SCALAR).true_count:
-        return True
-    return any(_column_is_past(items.field(below.index), below, limits, values) for below in node.below)
-
-
-@cache
-def _bounded_columns(signal: Signal) -> tuple[_Node, ...]:
-    """The schema is the same for every request of a signal, so it is read once."""
-    return _nodes(list(decode(signal, b"").batch.schema))
-
-
-def _nodes(fields: list[pa.Field], above: str = "") -> tuple[_Node, ...]:
-    found: list[_Node] = []
-    for index, one in enumerate(fields):
-        is_list = pa.types.is_list(one.type)
-        kind = one.type.value_type if is_list else one.type
-        if not pa.types.is_struct(kind):
-            continue
-        if kind.get_field_index("kvlist_value") >= 0:
-            found.append(_Node(index, one.name, is_list=False, is_value=True, marked=False))
-            continue
-        marked = one.name in _ATTRIBUTE_LISTS and above not in ("events", "links", "exemplars")
-        below = _nodes([kind.field(place) for place in range(kind.num_fields)], one.name)
-        if below or one.name in _COUNTED:
-            found.append(_Node(index, one.name, is_list, is_value=False, marked=marked, below=below))
-    return tuple(found)

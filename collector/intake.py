@@ -23,8 +23,8 @@ from collector.metrics import IngestMetrics, Transport
 from collector.nesting import is_runtime_limit, refuse_deep_values, too_deep
 from collector.refusal import refusals_of, without_refused
 from store.errors import MalformedOtlp
-from store.otlp.decode import Decoded, decode, records_of
-from store.otlp.leaves import leaves_of
+from store.otlp.decode import Decoded, decode
+from store.otlp.leaves import leaves_of_request
 from store.record import DEFAULT_TENANT, FrameDraft, Position, Signal
 
 LOG_SECONDS: Final = 1.0  # Between two lines of one reason: a crowd that is refused must not fill the disk by that.
@@ -105,7 +105,7 @@ class Intake:
             raise DecoderPanicked(f"the decoder failed on this {signal.label} request, which is not stored") from error
 
     def _accepted(self, signal: Signal, body: bytes, tenant: str) -> Outcome:
-        # The columns are several times the body, and an fsync may take its time: they are gone before the append.
+        # What is decoded is several times the body, and an fsync may take its time: it is gone before the append.
         with self.decoding.passing(len(body)):
             prepared = self._prepared(signal, body, tenant)
         draft = prepared.draft
@@ -118,16 +118,16 @@ class Intake:
 
     def _prepared(self, signal: Signal, body: bytes, tenant: str) -> _Prepared:
         decoded = self._decoded(signal, body)
-        refusals = refusals_of(records_of(signal, decoded.batch))
+        refusals = refusals_of(decoded)
         if refusals.total:
             self._metrics.records_refused(signal, tenant, refusals.counts)
-        if refusals.total == len(refusals.mask):
+        if refusals.all:
             return _Prepared(None, refusals.total, {}, refusals.message)
         if refusals.total:
             decoded = without_refused(decoded, refusals)
         within = bounded(self._boundary.apply(tenant, decoded), self.limits)
         decoded = within.decoded
-        leaves = tuple(leaves_of(records_of(signal, decoded.batch)))
+        leaves = tuple(leaves_of_request(decoded))
         message = "; ".join(filter(None, (refusals.message, within.message)))
         return _Prepared(FrameDraft(tenant, signal, decoded.body, leaves), refusals.total, within.cuts, message)
 
@@ -177,7 +177,7 @@ class Intake:
                 f"{error}; nothing of it is stored. It was cut on the way, or is not protobuf of {signal.label}: "
                 "look at the sender's endpoint, protocol and timeout"
             ) from error
-        refuse_deep_values(decoded.batch, self.limits.value_messages_max)
+        refuse_deep_values(decoded, self.limits.value_messages_max)
         return decoded
 
 

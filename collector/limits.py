@@ -89,9 +89,14 @@ class Limits:
     holds a thread."""
 
     view_lag_bytes_max: int = 1024 * MIB
-    """Request bytes that are in the journal and not in the view yet; 0 is no bound. Projected in 10 to 20 s, so a reader
-    never sees yesterday's record as today's. It is also how long the engine may be down without a refusal: 17 minutes of
-    1 MB/s, in 20 to 100 MB of journal."""
+    """Request bytes that are in the journal and not in the view yet; 0 is no bound. It is how long the engine may be down
+    without a refusal: 17 minutes of 1 MB/s, in 20 to 100 MB of journal."""
+
+    view_lag_seconds_max: float = 5.0
+    """How long the view may need for what is in the journal and not in it, where senders are the cause; 0 is no bound. After
+    too much the service is to be as new within 10 s: half of them for this, the rest for what was in flight, an estimate
+    that is wrong and the clients' last attempts. Less would refuse gusts that are projected before anybody looks. It does
+    not hold while the view stands still (see `store.backlog`); then `view_lag_bytes_max` alone is the budget."""
 
     disk_reserve_bytes: int = 512 * MIB
     """Bytes that stay free on the data folder's file system; 0 is no reserve. Without room the view cannot be written

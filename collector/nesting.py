@@ -1,9 +1,11 @@
 """How deep an attribute value may be nested, asked of the official protobuf runtime.
 
-The Arrow decoder leaves arrays and maps inside a value as bytes and the store parses each for itself, so a value can
-pass there that the runtime refuses as part of its request, or that a later reader cannot follow. The runtime has no
-setting for its limit of 100 nested messages, but it is quick: put inside as many messages as the limit exceeds our
-bound, a value is parsed exactly where it is within the bound.
+The runtime refuses what is nested deeper than 100 messages, counted from the request. A later reader of the record (the
+columns keep arrays and maps inside a value as bytes, which are parsed each for itself; an API's JSON; a projector in
+another language) starts somewhere else and may have less, so a value has a bound of its own, lower than the runtime's.
+Nearly every request is shallow as a whole, which `store.otlp.depth` finds out while it reads it. In the others each array
+and map that is long enough to be too deep is put inside as many messages as the runtime's limit exceeds the bound: it is
+parsed there exactly where it is within the bound.
 """
 
 from typing import Any, Final
@@ -16,9 +18,10 @@ from opentelemetry.proto.common.v1 import common_pb2
 
 from collector.errors import NestedTooDeep
 from store.errors import MalformedOtlp
+from store.otlp.decode import Decoded
+from store.otlp.depth import RUNTIME_MESSAGES_MAX, SHALLOW_MESSAGES_MAX
+from store.otlp.wire import varint
 
-# upb's limit, which Python cannot change: messages below the outermost. A test holds us to it.
-RUNTIME_MESSAGES_MAX: Final = 100
 _RUNTIME_SAYS_TOO_DEEP: Final = "MaxDepth"
 _BYTES_PER_MESSAGE: Final = 2  # a nested message costs at least its tag and its length
 
@@ -28,8 +31,11 @@ _ARRAY_VALUES_FIELD: Final = 1
 _compute: Final[Any] = pyarrow.compute  # its functions are made at import time, so no type checker sees them
 
 
-def refuse_deep_values(batch: pa.RecordBatch, messages_max: int) -> None:
-    """Raise NestedTooDeep where a value of a decoded batch holds more than `messages_max` nested messages."""
+def refuse_deep_values(decoded: Decoded, messages_max: int) -> None:
+    """Raise NestedTooDeep where an attribute value of a request holds more than `messages_max` nested messages."""
+    if decoded.shallow and messages_max >= SHALLOW_MESSAGES_MAX:
+        return
+    batch = decoded.batch
     for values in _any_values([batch.column(index) for index in range(batch.num_columns)]):
         for name in _ANY_VALUE_FIELD:
             column = values.field(name)
@@ -75,19 +81,10 @@ def _inside_messages(name: str, value: bytes, count: int) -> bytes:
     for level in range(count):
         if level:
             field = _ARRAY_VALUES_FIELD if level % 2 else _ANY_VALUE_FIELD["array_value"]
-        header = bytes([field << 3 | _LENGTH_DELIMITED]) + _varint(size)
+        header = bytes([field << 3 | _LENGTH_DELIMITED]) + varint(size)
         headers.append(header)
         size += len(header)
     return b"".join([*reversed(headers), value])
-
-
-def _varint(number: int) -> bytes:
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)
 
 
 def _any_values(arrays: list[pa.Array]) -> list[pa.StructArray]:

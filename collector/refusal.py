@@ -5,14 +5,12 @@ rest of their request is stored (OTLP's partial success). The rest is written by
 keeps the fields it does not know.
 """
 
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute
-
-from store.otlp.decode import Decoded, Records, decode
+from store.otlp.decode import Decoded, decode
 from store.otlp.schema import LEVELS, REQUEST_MESSAGES
 from store.record import Signal
 
@@ -30,81 +28,91 @@ REASONS: Final = {
 REMEDY: Final = "correct these ids where they are made; sending them again does not help"
 _NOUNS: Final = {Signal.TRACES: "spans", Signal.LOGS: "log records", Signal.METRICS: "metrics"}
 
-_compute: Final[Any] = pyarrow.compute  # its functions are made at import time, so no type checker sees them
-_Mask = np.ndarray[Any, np.dtype[np.bool_]]
+_NO_TRACE_ID: Final = bytes(TRACE_ID_BYTES)
+_NO_SPAN_ID: Final = bytes(SPAN_ID_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """The refused records of a request: `mask` has one entry a record, `counts` the records by key of REASONS."""
+    """The refused records of a request: `reasons` has one entry a record, a key of REASONS or None for one that is kept."""
 
     signal: Signal
-    mask: _Mask
-    counts: dict[str, int]
+    reasons: list[str | None]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Refused records by key of REASONS."""
+        counted = Counter(self.reasons)
+        return {reason: counted[reason] for reason in REASONS if reason in counted}
 
     @property
     def total(self) -> int:
-        return sum(self.counts.values())
+        """How many are refused."""
+        return len(self.reasons) - self.reasons.count(None)
+
+    @property
+    def all(self) -> bool:
+        """Whether nothing is left to store, which is so of a request without records too."""
+        return self.total == len(self.reasons)
 
     @property
     def message(self) -> str:
         """How many of what were refused, why, and what to do; '' when none was."""
-        if not self.counts:
+        if not self.total:
             return ""
         causes = "; ".join(f"{count} with {REASONS[reason]}" for reason, count in self.counts.items())
-        return f"refused {self.total} of {len(self.mask)} {_NOUNS[self.signal]}: {causes}; {REMEDY}"
+        return f"refused {self.total} of {len(self.reasons)} {_NOUNS[self.signal]}: {causes}; {REMEDY}"
 
 
-def refusals_of(records: Records) -> Refusals:
-    """Which records of one request must be refused, each counted under the first reason that holds."""
-    refused: _Mask = np.zeros(len(records), dtype=np.bool_)
-    counts: dict[str, int] = {}
-    for reason, holds in _checks(records):
-        count = int(np.count_nonzero(holds & ~refused))
-        if count:
-            counts[reason] = count
-            refused |= holds
-    return Refusals(records.signal, refused, counts)
+def refusals_of(decoded: Decoded) -> Refusals:
+    """Which records of one request must be refused, each under the first reason that holds."""
+    reason_of = _REASONS_OF[decoded.signal]
+    return Refusals(
+        decoded.signal, [reason_of(record) for scope in _scopes(decoded.signal, decoded.request) for record in scope]
+    )
 
 
 def without_refused(decoded: Decoded, refusals: Refusals) -> Decoded:
     """The request less its refused records, unknown fields kept, decoded again."""
     request = REQUEST_MESSAGES[decoded.signal].FromString(decoded.body)
-    outer_name, scope_name, record_name = LEVELS[decoded.signal]
-    refused = iter(refusals.mask.tolist())
-    for outer in getattr(request, outer_name):
-        for scope in getattr(outer, scope_name):
-            records: Any = getattr(scope, record_name)
-            kept = [record for record in records if not next(refused)]
-            if len(kept) < len(records):
-                del records[:]
-                records.extend(kept)
+    reasons = iter(refusals.reasons)
+    for records in _scopes(decoded.signal, request):
+        kept = [record for record in records if next(reasons) is None]
+        if len(kept) < len(records):
+            del records[:]
+            records.extend(kept)
     return decode(decoded.signal, request.SerializeToString())
 
 
-def _checks(records: Records) -> list[tuple[str, _Mask]]:
-    columns = records.records
-    match records.signal:
-        case Signal.TRACES:
-            parent = columns.field("parent_span_id")
-            return [
-                ("trace_id", ~_is_id(columns.field("trace_id"), TRACE_ID_BYTES)),
-                ("span_id", ~_is_id(columns.field("span_id"), SPAN_ID_BYTES)),
-                ("parent_span_id", ~_has_length(parent, 0, SPAN_ID_BYTES)),
-            ]
-        case Signal.LOGS:
-            return [
-                ("log_trace_id", ~_has_length(columns.field("trace_id"), 0, TRACE_ID_BYTES)),
-                ("log_span_id", ~_has_length(columns.field("span_id"), 0, SPAN_ID_BYTES)),
-            ]
-        case Signal.METRICS:
-            return []
+def _scopes(signal: Signal, request: Any) -> Iterator[Any]:
+    """The list of records of each scope of a request, in body order."""
+    outer_name, scope_name, record_name = LEVELS[signal]
+    for outer in getattr(request, outer_name):
+        for scope in getattr(outer, scope_name):
+            yield getattr(scope, record_name)
 
 
-def _has_length(column: pa.Array, *lengths: int) -> _Mask:
-    return np.isin(np.asarray(_compute.binary_length(column)), lengths)
+def _reason_of_span(span: Any) -> str | None:
+    trace_id, span_id = span.trace_id, span.span_id
+    if len(trace_id) != TRACE_ID_BYTES or trace_id == _NO_TRACE_ID:
+        return "trace_id"
+    if len(span_id) != SPAN_ID_BYTES or span_id == _NO_SPAN_ID:
+        return "span_id"
+    return None if len(span.parent_span_id) in (0, SPAN_ID_BYTES) else "parent_span_id"
 
 
-def _is_id(column: pa.Array, length: int) -> _Mask:
-    zero = _compute.equal(column, pa.scalar(bytes(length), column.type))
-    return _has_length(column, length) & ~np.asarray(zero, dtype=np.bool_)
+def _reason_of_log_record(record: Any) -> str | None:
+    if len(record.trace_id) not in (0, TRACE_ID_BYTES):
+        return "log_trace_id"
+    return None if len(record.span_id) in (0, SPAN_ID_BYTES) else "log_span_id"
+
+
+def _reason_of_metric(_metric: Any) -> str | None:
+    return None
+
+
+_REASONS_OF: Final[dict[Signal, Callable[[Any], str | None]]] = {
+    Signal.TRACES: _reason_of_span,
+    Signal.LOGS: _reason_of_log_record,
+    Signal.METRICS: _reason_of_metric,
+}

@@ -22,6 +22,7 @@ from rich.progress import Progress
 from typer.exceptions import TyperException
 
 from collector.errors import CollectorError
+from collector.headroom import Headroom
 from collector.intake import Intake
 from collector.limits import MIB
 from collector.metrics import IngestMetrics
@@ -186,8 +187,9 @@ def _import(
                 opened.callback(record.close)
         else:
             ledger = opened.enter_context(open_ledger(settings.data, settings.view_memory_mb))
-            intake = Intake(ledger.journal, metrics=IngestMetrics(CollectorRegistry()), limits=limits_of(settings))
-            destination, record = LocalIntake(intake), LocalRecord(ledger)
+            limits = limits_of(settings)
+            intake = Intake(ledger, metrics=IngestMetrics(CollectorRegistry()), limits=limits)
+            destination, record = LocalIntake(intake, Headroom(limits, ledger)), LocalRecord(ledger)
         reports = _import_with_progress(files, destination, signals.get(signal or ""), settings.request_max_mb * MIB)
         positions = [report.position for report in reports if report.position is not None]
         if record is not None and positions:

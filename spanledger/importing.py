@@ -20,7 +20,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.answers import POSITION_HEADER
-from collector.errors import CollectorError
+from collector.errors import CollectorError, DiskNearlyFull
+from collector.headroom import Headroom
 from collector.intake import Intake
 from collector.otlp_json import to_protobuf
 from spanledger.errors import FrontDoorError
@@ -112,15 +113,26 @@ def import_files(
 
 
 class LocalIntake:
-    """The collector's own way in, for a data folder that this process has opened."""
+    """The collector's own way in, for a data folder that this process has opened.
 
-    def __init__(self, intake: Intake) -> None:
+    The disk's reserve holds as it does for a server: the view is still to be written. How far the view is behind is no
+    matter: nobody reads it before the import has waited for it.
+    """
+
+    def __init__(self, intake: Intake, headroom: Headroom) -> None:
         self._intake = intake
+        self._headroom = headroom
 
     def send(self, body: Body) -> Sent:
         try:
+            self._headroom.check_disk()
             payload = to_protobuf(body.signal, body.payload) if body.content_type == JSON else body.payload
             outcome = self._intake.accept(body.signal, payload)
+        except DiskNearlyFull as error:
+            raise FrontDoorError(
+                f"cannot store {body.where}: {error}",
+                "make room, or set disk_reserve_mb lower, then import again: what is stored already counts once",
+            ) from error
         except (CollectorError, StoreError) as error:
             if getattr(error, "retryable", False):
                 raise FrontDoorError(f"cannot store {body.where}: {error}", "make room, then import again") from error

@@ -18,6 +18,7 @@ CONFIG_ENVIRONMENT: Final = "SPANLEDGER_CONFIG"
 CONFIG_BYTES_MAX: Final = 1024 * 1024  # A configuration is a page of text; more is the wrong file.
 MEMORY_MB_MIN: Final = 64  # Below this the view's engine fails on small batches already.
 MEMORY_MB_MAX: Final = 1024 * 1024
+LAG_SECONDS_MAX: Final = 3600  # Longer than anybody waits for what happened just now; 0 is how to say never.
 DISK_MB_MAX: Final = 1024 * 1024  # More is a mistake in the unit.
 REQUEST_MB_MAX: Final = 1024  # gRPC counts message lengths in 32 bits, and a request is held in memory whole.
 # What SDKs let through unless told otherwise. Below it the mark of what was dropped would be larger than that.
@@ -128,8 +129,15 @@ class Settings:
         1024,
         _integer(0, DISK_MB_MAX, "MiB", "MIB"),
         "OTLP requests recorded and not in the view yet; senders of more are asked to come again (429, "
-        "RESOURCE_EXHAUSTED) until the view has caught up. It bounds how old an answer may be, and how long the view may "
-        "fail before a request does. 0 is no bound.",
+        "RESOURCE_EXHAUSTED) until the view has caught up. It bounds how long the view may fail before a request does. "
+        "0 is no bound.",
+    )
+    view_lag_max_seconds: int = _setting(
+        5,
+        _integer(0, LAG_SECONDS_MAX, "seconds", "SECONDS"),
+        "How long the view may need, at its pace, for what is recorded and not in it; senders of more are asked to come "
+        "again (429, RESOURCE_EXHAUSTED). It bounds how old an answer may be when agents send more than can be projected. "
+        "It does not hold while the view stands still. 0 is no bound.",
     )
     disk_reserve_mb: int = _setting(
         512,

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry
 
-from store.backlog import Backlog, estimated_bytes
+from store.backlog import Backlog, Load, estimated_load
 from store.contract import Reader, Waiter
 from store.duckdb.digests import table_digests
 from store.duckdb.engine import MEMORY_MB, Engine
@@ -91,7 +91,7 @@ class Ledger:
         self._lock.publish(addresses)
 
     def append(self, draft: FrameDraft) -> Position:
-        """`Journal.append`, counted: what is appended past it is missing from `lag_bytes`. Raises what that raises."""
+        """`Journal.append`, counted: by what is appended past it the view is behind unseen. Raises what that raises."""
         return self.submit(draft).result()
 
     def submit(self, draft: FrameDraft) -> "Future[Position]":
@@ -102,20 +102,29 @@ class Ledger:
         except BaseException:
             self._backlog.ended()
             raise
-        done.add_done_callback(lambda found: self._submitted(found, draft))
-        return done
+        counted: Future[Position] = Future()
 
-    def _submitted(self, done: "Future[Position]", draft: FrameDraft) -> None:
-        self._backlog.ended()
-        if done.exception() is None:
-            self._backlog.appended(done.result().sequence, len(draft.body))
+        def count(durable: "Future[Position]") -> None:
+            # Before anybody hears of it: who asks then how far the view is behind is told of this frame, too.
+            self._backlog.ended()
+            error = durable.exception()
+            if error is not None:
+                counted.set_exception(error)
+                return
+            position = durable.result()
+            self._backlog.appended(position.sequence, len(draft.body), len(draft.leaves))
+            counted.set_result(position)
+
+        done.add_done_callback(count)
+        return counted
 
     def lag_bytes(self, bytes_max: int) -> int:
         """Request bytes in the journal and not in the view, as they count against a bound of `bytes_max`."""
         return self._backlog.charged_bytes(bytes_max)
 
     def lag_excess_seconds(self, seconds_max: float) -> float:
-        return 0.0
+        """By how much the view will need more than `seconds_max` for what is ahead of it, through what senders sent."""
+        return self._backlog.excess_seconds(seconds_max)
 
     def disk(self) -> tuple[int, int]:
         """Free bytes and all bytes of the file system of the data folder, or of its journal where that has its own.
@@ -152,6 +161,10 @@ class Ledger:
             "spanledger_journal_bytes": (self.journal.bytes_on_disk, "Bytes of the journal"),
             "spanledger_view_bytes": (self._engine.bytes_on_disk, "Bytes of the view"),
             "spanledger_projection_lag_bytes": (self._backlog.total_bytes, "Request bytes not in the view yet"),
+            "spanledger_projection_catch_up_seconds": (
+                self._backlog.catch_up_seconds,
+                "Needed for what is not in the view",
+            ),
             "spanledger_journal_queue_depth": (self._backlog.frames_appending, "Requests on their way to the disk"),
             "spanledger_disk_free_bytes": (self.disk()[0], "Bytes free on the file system of the data folder"),
         }
@@ -226,8 +239,8 @@ def _projector(journal: Journal, engine: Engine, metrics: StoreMetrics) -> tuple
 
 def _backlog(journal: Journal, reached: int) -> Backlog:
     durable = journal.durable_sequence
-    inherited_bytes = estimated_bytes(journal.frames_after(reached), durable - reached) if durable > reached else 0
-    return Backlog(reached=reached, durable=durable, inherited_bytes=inherited_bytes)
+    inherited = estimated_load(journal.frames_after(reached), durable - reached) if durable > reached else Load()
+    return Backlog(reached=reached, durable=durable, inherited=inherited)
 
 
 def _open_view(path: Path, journal: Journal, memory_mb: int) -> Engine:

@@ -15,5 +15,6 @@ def limits_of(settings: Settings) -> Limits:
         span_links_max=settings.span_links_max,
         bytes_in_flight_max=settings.requests_in_flight_max_mb * MIB,
         view_lag_bytes_max=settings.view_lag_max_mb * MIB,
+        view_lag_seconds_max=settings.view_lag_max_seconds,
         disk_reserve_bytes=settings.disk_reserve_mb * MIB,
     )

@@ -205,7 +205,7 @@ class Receiver(Collector):
             except OSError:
                 free = total = 0
             lag_bytes = record.lag_bytes(self._limits.view_lag_bytes_max)
-            excess_seconds = record.lag_excess_seconds(getattr(self._limits, "view_lag_seconds_max", 0))
+            excess_seconds = record.lag_excess_seconds(self._limits.view_lag_seconds_max)
             room = msgspec.json.encode((lag_bytes, excess_seconds, free, total))
             _tell(self._child.wire, Message(Kind.SPACE, document=room))
 

@@ -1,6 +1,7 @@
 """Whether the store has room: how a view that is behind and a disk that is nearly full are told, and that both end."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from threading import Event
 from typing import Any
@@ -13,7 +14,7 @@ from google.rpc.status_pb2 import Status
 
 from collector.errors import RETRY_SECONDS_MAX, DiskNearlyFull, ViewBehind
 from collector.grpc import SERVICES, OtlpGrpcServer
-from collector.headroom import DISK_SECONDS, Headroom, Patience
+from collector.headroom import DISK_SECONDS, Headroom, Patience, Spread
 from collector.http import OtlpHttpApp
 from collector.limits import MIB, Limits
 from store.record import Signal
@@ -26,12 +27,17 @@ class Store:
 
     def __init__(self) -> None:
         self.lag = 0
+        self.excess = 0.0
         self.free, self.total = 100_000 * MIB, 200_000 * MIB
         self.looks = 0
         self.broken = False
 
     def lag_bytes(self, bytes_max: int) -> int:
         return self.lag
+
+    def lag_excess_seconds(self, seconds_max: float) -> float:
+        assert seconds_max == 5
+        return self.excess
 
     def disk(self) -> tuple[int, int]:
         self.looks += 1
@@ -78,6 +84,28 @@ def test_a_view_that_is_further_behind_is_named_and_its_end_is_seen_at_once(stor
     headroom.check()
 
 
+def test_more_than_can_be_projected_in_time_is_named_and_its_end_is_seen_at_once(
+    store: Store, headroom: Headroom
+) -> None:
+    store.excess = 1.25
+    with pytest.raises(
+        ViewBehind, match=r"the view is 1.2 s further behind the record than the 5 s .* \(view_lag_max_seconds\)"
+    ):
+        headroom.check()
+    store.excess = 0
+    headroom.check()
+
+
+@pytest.mark.parametrize("excess", [0.01, 0.5, 1, 2, 3.9, 60])
+def test_a_crowd_is_asked_to_come_again_when_there_is_room_and_not_in_one_beat(excess: float) -> None:
+    spread = Spread(RETRY_SECONDS_MAX, random.Random(7))
+    waits = [spread.seconds(excess) for _ in range(1000)]
+    assert min(waits) >= 1
+    assert max(waits) <= RETRY_SECONDS_MAX
+    assert sum(waits) / len(waits) == pytest.approx(min(excess, RETRY_SECONDS_MAX - 3) + 2, abs=0.2)
+    assert max(waits.count(seconds) for seconds in set(waits)) < 600
+
+
 def test_a_disk_with_less_than_the_reserve_is_named_and_room_is_seen_soon(
     store: Store, headroom: Headroom, clock: Clock
 ) -> None:
@@ -108,8 +136,8 @@ def test_of_a_small_disk_an_eighth_is_the_reserve(store: Store, headroom: Headro
 
 
 def test_0_switches_each_bound_off(store: Store, clock: Clock) -> None:
-    store.lag, store.free = 10**12, 0
-    Headroom(Limits(view_lag_bytes_max=0, disk_reserve_bytes=0), store, clock).check()
+    store.lag, store.excess, store.free = 10**12, 10**6, 0
+    Headroom(Limits(view_lag_bytes_max=0, view_lag_seconds_max=0, disk_reserve_bytes=0), store, clock).check()
     assert store.looks == 0
 
 

@@ -1,15 +1,17 @@
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
-import pyarrow as pa
 import pytest
 import structlog
 from collector_bench import Bench, Capture
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from structlog.testing import LogCapture
 
+from collector.admission import DecodingGate
 from collector.errors import DecoderPanicked, Overloaded
 from collector.intake import LOG_SECONDS, Outcome
 from collector.refusal import REMEDY
@@ -132,14 +134,14 @@ def test_tenants_past_the_bound_are_counted_as_other(bench: Bench, traces: Build
     assert bench.sample(counted, signal="traces", tenant="other") == 5
 
 
-def test_the_columns_of_a_request_are_gone_while_it_waits_for_the_disk(
+def test_what_is_decoded_of_a_request_is_gone_while_it_waits_for_the_disk(
     make_bench: Callable[..., Bench], traces: Build
 ) -> None:
-    seen: list[weakref.ref[pa.RecordBatch]] = []
+    seen: list[weakref.ref[Any]] = []
 
     class Watching:
         def apply(self, tenant: str, decoded: Decoded) -> Decoded:
-            seen.append(weakref.ref(decoded.batch))
+            seen.extend((weakref.ref(decoded), weakref.ref(decoded.batch)))
             return decoded
 
     bench = make_bench(boundary=Watching())
@@ -147,9 +149,46 @@ def test_the_columns_of_a_request_are_gone_while_it_waits_for_the_disk(
     with ThreadPoolExecutor(1) as pool:
         request = pool.submit(bench.intake.accept, Signal.TRACES, traces())
         assert bench.journal.entered.wait(30)
-        assert seen[0]() is None
+        assert [one() for one in seen] == [None, None]
         bench.journal.gate.set()
         request.result(30)
+
+
+def test_a_request_is_decoded_inside_the_gate_and_waits_for_the_disk_outside(
+    make_bench: Callable[..., Bench], traces: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    class Gate(DecodingGate):
+        @contextmanager
+        def passing(self, size: int) -> Generator[None]:
+            with super().passing(size):
+                seen.append(("in", size))
+                yield
+            seen.append("out")
+
+    class Watching:
+        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+            seen.append("boundary")
+            return decoded
+
+    def watched_decode(signal: Signal, body: bytes) -> Decoded:
+        seen.append("decode")
+        return decode(signal, body)
+
+    monkeypatch.setattr("collector.intake.decode", watched_decode)
+    monkeypatch.setattr("collector.intake.DecodingGate", Gate)
+    bench = make_bench(boundary=Watching())
+    append = bench.journal.append
+
+    def watched_append(draft: FrameDraft) -> Position:
+        seen.append("append")
+        return append(draft)
+
+    monkeypatch.setattr(bench.journal, "append", watched_append)
+    body = traces()
+    bench.intake.accept(Signal.TRACES, body)
+    assert seen == [("in", len(body)), "decode", "boundary", "out", "append"]
 
 
 def test_a_crowd_that_is_refused_is_logged_once_a_second_with_how_many(

@@ -10,6 +10,7 @@ from collector.intake import Intake
 from collector.limits import Limits
 from collector.nesting import refuse_deep_values
 from store.otlp.decode import decode
+from store.otlp.depth import SHALLOW_MESSAGES_MAX
 from store.record import Signal
 
 
@@ -52,9 +53,35 @@ def request(value: bytes) -> bytes:
 def test_the_bound_is_exact(build: Callable[[int], bytes], cost: int, messages_max: int) -> None:
     levels = messages_max // cost
     allowed = decode(Signal.TRACES, request(build(levels)))
-    refuse_deep_values(allowed.batch, messages_max)
+    refuse_deep_values(allowed, messages_max)
     with pytest.raises(NestedTooDeep, match=f"deeper than {messages_max} protobuf messages"):
-        refuse_deep_values(decode(Signal.TRACES, request(build(levels + 1))).batch, messages_max)
+        refuse_deep_values(decode(Signal.TRACES, request(build(levels + 1))), messages_max)
+
+
+@pytest.mark.parametrize("signal", [Signal.TRACES, Signal.LOGS])
+@pytest.mark.parametrize("depth", range(61, 68))
+def test_a_request_is_shallow_up_to_the_bound_and_no_further(signal: Signal, depth: int) -> None:
+    enclosing = {Signal.TRACES: 5, Signal.LOGS: 4}[signal]  # messages from the request to the value, which counts too
+    for levels in range(depth):
+        value = arrays(0)
+        rest = depth - enclosing - 2 * levels
+        if rest % 3 or rest < 0:
+            continue
+        for _ in range(rest // 3):
+            value = field(6, field(1, field(1, b"key") + field(2, value)))
+        for _ in range(levels):
+            value = field(5, field(1, value))
+        body = request(value) if signal is Signal.TRACES else field(1, field(2, field(2, field(5, value))))
+        decoded = decode(signal, body)
+        assert decoded.shallow == (depth <= SHALLOW_MESSAGES_MAX), (levels, rest // 3)
+        assert decoded.body == body
+        refuse_deep_values(decoded, SHALLOW_MESSAGES_MAX)
+
+
+def test_a_request_that_is_shallow_costs_no_columns(traces: Callable[..., bytes]) -> None:
+    decoded = decode(Signal.TRACES, traces())
+    refuse_deep_values(decoded, Limits().value_messages_max)
+    assert "batch" not in vars(decoded)
 
 
 @pytest.mark.parametrize("build", [arrays, maps])

@@ -12,7 +12,7 @@ Build = Callable[..., bytes]
 
 
 def refused(signal: Signal, body: bytes) -> Refusals:
-    return refusals_of(records_of(signal, decode(signal, body).batch))
+    return refusals_of(decode(signal, body))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_span_with_an_unusable_id_is_refused_under_one_reason(
     traces: Build, span: dict[str, Any], reason: str
 ) -> None:
     assert refused(Signal.TRACES, traces({}, span, {})).counts == {reason: 1}
-    assert refused(Signal.TRACES, traces({}, span, {})).mask.tolist() == [False, True, False]
+    assert refused(Signal.TRACES, traces({}, span, {})).reasons == [None, reason, None]
 
 
 @pytest.mark.parametrize("parent", [b"", bytes(8), b"x" * 8])
@@ -81,7 +81,7 @@ def test_the_rest_keeps_its_places_and_the_fields_nobody_knows() -> None:
     request.resource_spans[0].scope_spans[0].spans[1].MergeFromString(unknown)
     request.resource_spans[1].MergeFromString(unknown)
     decoded = decode(Signal.TRACES, request.SerializeToString())
-    refusals = refusals_of(records_of(Signal.TRACES, decoded.batch))
+    refusals = refusals_of(decoded)
 
     rest = without_refused(decoded, refusals)
 

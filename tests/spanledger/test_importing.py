@@ -11,7 +11,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from prometheus_client import CollectorRegistry
 
+from collector.headroom import Headroom
 from collector.intake import Intake
+from collector.limits import Limits
 from collector.metrics import IngestMetrics
 from spanledger.errors import FrontDoorError
 from spanledger.importing import ATTEMPTS_MAX, LocalIntake, OtlpHttp, Sent, import_files
@@ -159,9 +161,31 @@ def journal():
     return _Journal()
 
 
+class _Space:
+    """A store that is as far behind as can be, on a disk with `free` bytes."""
+
+    free = 10_000 * MIB
+
+    def lag_bytes(self, bytes_max):
+        return 10**15
+
+    def lag_excess_seconds(self, seconds_max):
+        return 10**6
+
+    def disk(self):
+        return self.free, 100_000 * MIB
+
+
 @pytest.fixture
-def local(journal):
-    return LocalIntake(Intake(journal, metrics=IngestMetrics(CollectorRegistry())))
+def space():
+    return _Space()
+
+
+@pytest.fixture
+def local(journal, space):
+    limits = Limits(disk_reserve_bytes=100 * MIB)
+    intake = Intake(journal, metrics=IngestMetrics(CollectorRegistry()), limits=limits)
+    return LocalIntake(intake, Headroom(limits, space))
 
 
 def test_the_way_in_without_a_server_is_the_collector_s(local, journal):
@@ -186,6 +210,14 @@ def test_a_journal_that_is_full_ends_the_import(local, journal):
     journal.failure = JournalFull("no space left")
     with pytest.raises(FrontDoorError, match="no space left"):
         local.send(_body(_traces_protobuf(b"t" * 16), 1))
+
+
+def test_a_disk_that_is_nearly_full_ends_the_import_before_anything_is_written(local, journal, space):
+    space.free = 99 * MIB
+    with pytest.raises(FrontDoorError, match=r"cannot store .*99 MiB left and 100 MiB are kept free") as refused:
+        local.send(_body(_traces_protobuf(b"t" * 16), 1))
+    assert "disk_reserve_mb" in refused.value.hint
+    assert not journal.drafts
 
 
 def test_files_are_reported_one_by_one(local, tmp_path):

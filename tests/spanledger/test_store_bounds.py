@@ -83,6 +83,38 @@ def test_while_the_view_cannot_be_written_requests_are_taken_up_to_the_bound_and
         ledger.close()
 
 
+def test_senders_of_more_than_can_be_projected_in_time_are_refused_until_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well = Event()
+    write = DuckDbWriter.write
+
+    def slow(self: Any, batch: Any) -> None:
+        assert well.wait(30)
+        write(self, batch)
+
+    monkeypatch.setattr(DuckDbWriter, "write", slow)
+    registry = CollectorRegistry()
+    ledger = Ledger.open(tmp_path / "data", registry=registry)
+    try:
+        intake = intake_of(ledger, view_lag_max_seconds="4")
+        first = send(intake, 1)  # The pace is not known yet.
+        # What no test has the time to let it see: batches at half a MiB a second.
+        ledger._backlog._pace.learn(work=64 * MIB, size=64 * MIB, frames=64, seconds=128)
+        second, third, fourth = send(intake, 2), send(intake, 3), send(intake, 4)
+        with pytest.raises(ViewBehind, match=r"than the 4 s that it may be \(view_lag_max_seconds\)") as refused:
+            send(intake, 5)
+        assert 1 <= (refused.value.retry_after_seconds or 0) <= 3
+        assert registry.get_sample_value("spanledger_projection_catch_up_seconds") == pytest.approx(4, abs=0.2)
+        well.set()
+        assert ledger.waiter.wait_for(fourth, 30)
+        assert send(intake, 5).sequence == 5, "what was refused was not recorded"
+        assert [position.sequence for position in (first, second, third, fourth)] == [1, 2, 3, 4]
+    finally:
+        well.set()
+        ledger.close()
+
+
 def test_a_disk_that_is_nearly_full_is_refused_until_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from store.backlog import SAMPLE_BYTES_MAX, Backlog, estimated_bytes
+from store.backlog import SAMPLE_BYTES_MAX, Backlog, Load, estimated_load
 from store.duckdb.writer import DuckDbWriter
 from store.errors import JournalCorrupt
 from store.ledger import Ledger
+from store.pace import RECORD_WORK_BYTES
 from store.projector import Projector
 from store.record import Frame
 from tests.store.ledger_bench import captures, draft_of, frames_of
@@ -23,27 +24,27 @@ SIZES = [len(draft.body) for draft in DRAFTS]
 
 
 def empty(*, durable: int = 0) -> Backlog:
-    return Backlog(reached=durable, durable=durable, inherited_bytes=0)
+    return Backlog(reached=durable, durable=durable, inherited=Load())
 
 
 def test_what_is_appended_counts_until_it_is_projected():
     backlog = empty()
     for sequence, size in enumerate((10, 20, 30), 1):
-        backlog.appended(sequence, size)
+        backlog.appended(sequence, size, 1)
     assert backlog.total_bytes == backlog.charged_bytes(1) == 60
     backlog.projected(2)
     assert backlog.total_bytes == 30
     backlog.projected(3)
-    backlog.appended(4, 5)
+    backlog.appended(4, 5, 1)
     assert backlog.total_bytes == 5
 
 
 def test_a_projector_that_is_faster_than_the_thread_that_appended_leaves_no_trace():
     backlog = empty(durable=7)
     backlog.projected(8)
-    backlog.appended(8, 100)
+    backlog.appended(8, 100, 1)
     assert backlog.total_bytes == 0
-    backlog.appended(9, 1)
+    backlog.appended(9, 1, 1)
     assert backlog.total_bytes == 1
 
 
@@ -54,7 +55,7 @@ def test_any_order_of_appends_and_projections_comes_to_the_same():
         backlog, reached = empty(), 0
         order = sorted(sizes, key=lambda sequence: sequence + generator.randrange(20))
         for count, sequence in enumerate(order):
-            backlog.appended(sequence, sizes[sequence])
+            backlog.appended(sequence, sizes[sequence], 1)
             if generator.random() < 0.2:
                 reached = max(reached, min(count, generator.randrange(200)))
                 backlog.projected(reached)
@@ -65,8 +66,8 @@ def test_any_order_of_appends_and_projections_comes_to_the_same():
 
 
 def test_what_was_there_at_the_start_shrinks_with_the_sequence():
-    backlog = Backlog(reached=10, durable=20, inherited_bytes=1000)
-    backlog.appended(21, 7)
+    backlog = Backlog(reached=10, durable=20, inherited=Load(1000, 1000))
+    backlog.appended(21, 7, 1)
     assert backlog.total_bytes == backlog.charged_bytes(1000) == 1007
     backlog.projected(15)
     assert backlog.total_bytes == 507
@@ -77,8 +78,8 @@ def test_what_was_there_at_the_start_shrinks_with_the_sequence():
 
 
 def test_the_past_of_a_view_that_is_made_again_does_not_count_against_the_bound():
-    backlog = Backlog(reached=0, durable=100, inherited_bytes=10_000)
-    backlog.appended(101, 7)
+    backlog = Backlog(reached=0, durable=100, inherited=Load(10_000, 10_000))
+    backlog.appended(101, 7, 1)
     assert backlog.charged_bytes(5_000) == 10_007, "twice the bound can be the senders' doing"
     assert backlog.charged_bytes(4_999) == 7
     assert backlog.total_bytes == 10_007
@@ -86,8 +87,9 @@ def test_the_past_of_a_view_that_is_made_again_does_not_count_against_the_bound(
 
 def test_few_frames_are_counted_exactly_and_many_are_estimated_from_the_first():
     frames = frames_of(DRAFTS)
-    assert estimated_bytes(frames, len(frames)) == sum(SIZES)
-    assert estimated_bytes([], 0) == 0
+    work = sum(SIZES) + RECORD_WORK_BYTES * sum(frame.records for frame in frames)
+    assert estimated_load(frames, len(frames)) == Load(sum(SIZES), work)
+    assert estimated_load([], 0) == Load()
     large = replace(frames[0], body=bytes(SAMPLE_BYTES_MAX // 4))
     read: list[Frame] = []
 
@@ -96,7 +98,7 @@ def test_few_frames_are_counted_exactly_and_many_are_estimated_from_the_first():
             read.append(large)
             yield large
 
-    assert estimated_bytes(reading(), 1000) == 1000 * len(large.body)
+    assert estimated_load(reading(), 1000).size == 1000 * len(large.body)
     assert len(read) == 4
 
 
@@ -105,7 +107,7 @@ def test_a_frame_that_cannot_be_read_does_not_keep_the_folder_from_opening():
         yield from frames_of(DRAFTS)[:1]
         raise JournalCorrupt("a wrong checksum")
 
-    assert estimated_bytes(broken(), 3) == 3 * SIZES[0]
+    assert estimated_load(broken(), 3).size == 3 * SIZES[0]
 
 
 @pytest.fixture
@@ -169,14 +171,14 @@ def test_the_queue_before_the_disk_is_counted(tmp_path: Path, monkeypatch: pytes
     registry = CollectorRegistry()
     ledger = Ledger.open(tmp_path / "data", registry=registry)
     entered, leave = threading.Event(), threading.Event()
-    append = ledger.journal.append
+    submit = ledger.journal.submit
 
     def slow(draft):
         entered.set()
         assert leave.wait(20)
-        return append(draft)
+        return submit(draft)
 
-    monkeypatch.setattr(ledger.journal, "append", slow)
+    monkeypatch.setattr(ledger.journal, "submit", slow)
     try:
         with ThreadPoolExecutor(1) as pool:
             request = pool.submit(ledger.append, DRAFTS[0])

@@ -312,7 +312,7 @@ class RefusingHandler:
 def test_what_the_arrow_decoder_alone_cannot_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(REQUEST_HANDLERS, Signal.LOGS, RefusingHandler())
     with pytest.raises(MalformedOtlp, match="logs request that cannot be kept as columns: offset overflow"):
-        decode(Signal.LOGS, b"")
+        _ = decode(Signal.LOGS, b"").batch
 
 
 def test_recorded_bytes_that_are_no_request_are_refused() -> None:

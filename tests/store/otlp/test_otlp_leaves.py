@@ -17,7 +17,7 @@ from bench.decoder_oracle import official_leaves
 from bench.fuzz_decoders import read_captures
 from bench.wire_tree import LENGTH_DELIMITED, WireField, parse
 from store.otlp.decode import decode, decode_bodies, records_of
-from store.otlp.leaves import EMPTY_ROOT, leaves_of, root_of
+from store.otlp.leaves import EMPTY_ROOT, leaves_of, leaves_of_request, root_of
 from store.otlp.schema import REQUEST_MESSAGES
 from store.record import Signal
 
@@ -101,7 +101,9 @@ def test_the_root_depends_on_every_leaf_and_on_their_order() -> None:
 def test_a_leaf_can_be_computed_with_the_official_runtime_alone(signal: Signal) -> None:
     for body in (body for body in CAPTURES if body.signal is signal):
         request = REQUEST_MESSAGES[signal].FromString(body.content)
-        assert leaves_of(records_of(signal, decode(signal, body.content).batch)) == official_leaves(signal, request)
+        decoded = decode(signal, body.content)
+        assert leaves_of(records_of(signal, decoded.batch)) == official_leaves(signal, request)
+        assert leaves_of_request(decoded) == official_leaves(signal, request)
 
 
 def test_a_leaf_is_what_the_documentation_says() -> None:
@@ -248,6 +250,7 @@ def test_the_sign_of_a_zero_is_in_the_body_but_not_in_the_leaf() -> None:
         decoded = decode(Signal.METRICS, request.SerializeToString())
         assert ExportMetricsServiceRequest.FromString(decoded.body) == request
         found[math.copysign(1, zero)] = leaves_of(records_of(Signal.METRICS, decoded.batch))
+        assert leaves_of_request(decoded) == found[math.copysign(1, zero)]
         assert found[math.copysign(1, zero)] == official_leaves(Signal.METRICS, request)
     assert found[1.0] == found[-1.0]
 
@@ -261,4 +264,32 @@ def test_the_way_a_record_is_written_does_not_change_its_leaf() -> None:
             node.fields.append(WireField(3, LENGTH_DELIMITED, b""))  # an empty trace_state, said explicitly
     body = bytes(tree)
     assert len(body) > request.ByteSize()
-    assert leaves_of(records_of(Signal.TRACES, decode(Signal.TRACES, body).batch)) == leaves(request)
+    decoded = decode(Signal.TRACES, body)
+    assert decoded.plain
+    assert leaves_of(records_of(Signal.TRACES, decoded.batch)) == leaves_of_request(decoded) == leaves(request)
+
+
+UNKNOWN = WireField(1022, LENGTH_DELIMITED, b"abc")
+
+
+def test_fields_that_nobody_knows_are_in_no_leaf_wherever_they_are() -> None:
+    request = make_request(make_span("one"), make_span("two"))
+    nodes = len([*parse(ExportTraceServiceRequest.DESCRIPTOR, request.SerializeToString()).walk()])
+    for place in range(nodes):
+        tree = parse(ExportTraceServiceRequest.DESCRIPTOR, request.SerializeToString())
+        node = [*tree.walk()][place]
+        node.fields.append(UNKNOWN)
+        decoded = decode(Signal.TRACES, bytes(tree))
+        assert not decoded.plain
+        assert decoded.body == bytes(tree)
+        assert leaves_of_request(decoded) == leaves_of(records_of(Signal.TRACES, decoded.batch))
+        if node.descriptor not in (AnyValue.DESCRIPTOR, ArrayValue.DESCRIPTOR):
+            assert leaves_of_request(decoded) == leaves(request), node.descriptor.name
+
+
+def test_a_request_with_every_length_of_length_is_cut_where_its_records_are() -> None:
+    sizes = (0, 1, 100, 126, 127, 128, 129, 16_300, 16_384, 17_000, 2_097_152)
+    request = make_request(*(make_span("x" * size) for size in sizes))
+    request.resource_spans.add()
+    request.resource_spans.add().scope_spans.add().spans.add()
+    assert leaves_of_request(decode(Signal.TRACES, request.SerializeToString())) == leaves(request)
