@@ -61,6 +61,15 @@ def test_a_stream_ends_where_a_random_read_would_become_dear(monkeypatch):
     assert len(StreamReader().body(stored[6], "a frame")) == 5_000
 
 
+def test_a_stream_of_small_bodies_ends_where_there_are_too_many(monkeypatch):
+    monkeypatch.setattr(stream_module, "STREAM_FRAMES_MAX", 3)
+    writer = StreamWriter()
+    stored = [writer.store(b"small") for _ in range(8)]
+    assert [one.part is Part.BEGINS for one in stored] == [number % 3 == 0 for number in range(8)]
+    reader = StreamReader()
+    assert [reader.body(one, "a frame") for one in stored[6:]] == [b"small"] * 2
+
+
 def test_a_body_that_was_not_written_leaves_nothing_behind():
     history = os.urandom(50_000)
     writer, reader = StreamWriter(), StreamReader()
