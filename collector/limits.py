@@ -1,10 +1,10 @@
 """Every bound of the receivers, in one place, each with what breaks past it.
 
 What they add up to with the defaults, in MB of the process: 200 for code and libraries, 64 of recent frames that the
-journal keeps for the projector, 300 for a batch being projected and the traces it remembers, up to 512 for the view's
-engine, 128 of bodies, 128 for the 32 of them that are being decoded. The engine takes its share only for heavy reads, so
-what is seen is well below that: 64 senders of 4 MB bodies over 8 s made it 712 MiB over HTTP and 816 over gRPC, 4 senders
-481 and 527.
+journal keeps for the projector, 73 of its compression window and a reader's, 300 for a batch being projected and the traces
+it remembers, up to 512 for the view's engine, 128 of bodies, 128 for the 32 of them that are being decoded. The engine
+takes its share only for heavy reads, so what is seen is well below that: 64 senders of 4 MB bodies over 8 s made it 712 MiB
+over HTTP and 816 over gRPC, 4 senders 481 and 527.
 """
 
 from dataclasses import dataclass

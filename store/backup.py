@@ -21,6 +21,7 @@ from store.errors import BackupFailed, DataFolderUnusable, JournalCorrupt
 from store.folder import JOURNAL, UNFINISHED
 from store.journal.format import HEADER_BYTES, locate_frame, unpack_frame
 from store.journal.segments import SEGMENT_SUFFIX, Segment, Tail, later_commit, list_segments, sync_folder
+from store.journal.stream import StreamReader
 from store.record import Position
 
 
@@ -171,18 +172,26 @@ def _read_whole(segment: Segment, before: int) -> tuple[bytes, Tail, str]:
 
 
 def _whole_frames(data: bytes, segment: Segment) -> tuple[Tail, str]:
-    """Where the whole frames that follow one another from the segment's first end, and what stands there."""
+    """Where the whole frames that follow one another from the segment's first end, and what stands there.
+
+    Raises JournalCorrupt where the checksum of a frame is right and its body cannot be read: no copy would be better.
+    """
     source = segment.path.name
     tail = Tail(HEADER_BYTES, segment.header.first_sequence - 1, segment.header.created_ns)
+    bodies = StreamReader()
     with memoryview(data) as view:
-        try:
-            while place := locate_frame(view, tail.end, source):
-                frame = unpack_frame(view, place, source)
-                if frame.sequence != tail.sequence + 1:
-                    return tail, f"frame {frame.sequence} stands there"
-                tail = Tail(place.end, frame.sequence, frame.received_ns)
-        except JournalCorrupt as error:
-            return tail, str(error)
+        while True:
+            try:
+                place = locate_frame(view, tail.end, source)
+                frame = unpack_frame(view, place, source) if place else None
+            except JournalCorrupt as error:
+                return tail, str(error)
+            if place is None or frame is None:
+                break
+            if frame.sequence != tail.sequence + 1:
+                return tail, f"frame {frame.sequence} stands there"
+            bodies.body(frame.stored, f"{source}, frame {frame.sequence} at byte {tail.end},")
+            tail = Tail(place.end, frame.sequence, frame.received_ns)
     return tail, f"{source} has no frame at byte {tail.end}"
 
 

@@ -20,7 +20,7 @@ class JournalError(StoreError):
 
 
 class JournalFull(JournalError):
-    """No room for another segment; nothing was written. Retryable: room may come back."""
+    """No room, no file handle or no memory for another frame; nothing was written. Retryable: it may come back."""
 
     retryable = True
 
@@ -38,7 +38,7 @@ class JournalClosed(JournalError):
 
 
 class JournalCorrupt(JournalError):
-    """A frame that was durable does not match its checksum."""
+    """A frame that was durable does not match its checksum, or its body cannot be read."""
 
 
 class JournalVersionUnknown(JournalError):

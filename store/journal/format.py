@@ -11,25 +11,27 @@ raw bytes u32, stored bytes u32, sequence u64, received ns i64, root 32s; tenant
 Flag 1 says that the frame begins a commit: when it was written, everything before it was durable. So a broken frame with such
 a frame behind it was damaged after the fact, and one without was torn by a crash before anybody was told of it.
 
-A frame layout that this reader would misread raises the segment version too: the header is read before any frame.
+Codec 1 is a zstd frame for each body. Codec 2 is a stream over the bodies of frames that follow one another in a segment
+(`stream.py`); flag 2 says that it begins here. Whether a frame is whole shows without its body, which is not read here.
+
+A frame layout that an older reader would misread raises the segment version too: the header is read before any frame. Version
+1 knew codec 1 alone.
 """
 
 import struct
 import zlib
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
-
-import zstandard
 
 from store.errors import JournalCorrupt, JournalVersionUnknown
 from store.record import Frame, FrameType, Signal
 
-SEGMENT_VERSION: Final = 1
+SEGMENT_VERSION: Final = 2
 FRAME_VERSION: Final = 1
 HEADER_BYTES: Final = 64
 FRAME_MAGIC: Final = b"SPLF"
 TENANT_BYTES_MAX: Final = 255
-ZSTD_LEVEL: Final = 3  # Agent traffic repeats itself: higher levels gain a few percent and cost half the speed.
 
 _SEGMENT_MAGIC: Final = b"SPANLDGR"
 _NO_FRAME: Final = b"\x00\x00\x00\x00"
@@ -37,7 +39,9 @@ _HEADER: Final = struct.Struct("<8sH16sQq")
 _FRAME: Final = struct.Struct("<4sBBBBHHIIIQq32s")
 _CRC: Final = struct.Struct("<I")
 _CODEC_ZSTD: Final = 1
+_CODEC_ZSTD_STREAM: Final = 2
 _BEGINS_COMMIT: Final = 1
+_BEGINS_STREAM: Final = 2
 _KINDS: Final = frozenset(FrameType)
 _SIGNALS: Final = frozenset(Signal)
 FRAME_OVERHEAD_BYTES: Final = _FRAME.size + _CRC.size
@@ -50,14 +54,43 @@ class SegmentHeader:
     journal_id: str
     first_sequence: int
     created_ns: int
+    version: int = SEGMENT_VERSION
+
+
+class Part(Enum):
+    """How a body is compressed: for itself, or as the first or a later one of a stream."""
+
+    WHOLE = "whole"
+    BEGINS = "begins"
+    CONTINUES = "continues"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBody:
-    """A body as it will be written, compressed before its sequence is known, so that callers compress in parallel."""
+    """A body as it stands in a frame."""
 
     raw_bytes: int
     data: bytes
+    part: Part
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """A frame whose checksum is right, with its body as stored."""
+
+    sequence: int
+    type: FrameType
+    tenant: str
+    signal: Signal
+    received_ns: int
+    records: int
+    root: bytes
+    stored: StoredBody
+
+    def with_body(self, body: bytes) -> Frame:
+        return Frame(
+            self.sequence, self.type, self.tenant, self.signal, self.received_ns, self.records, self.root, body
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +101,14 @@ class FramePlace:
     end: int
     sequence: int
     begins_commit: bool
+    continues: bool
+    """Its body cannot be read without those before it in its stream."""
 
 
 def pack_header(header: SegmentHeader) -> bytes:
     """64 bytes."""
     packed = _HEADER.pack(
-        _SEGMENT_MAGIC, SEGMENT_VERSION, bytes.fromhex(header.journal_id), header.first_sequence, header.created_ns
+        _SEGMENT_MAGIC, header.version, bytes.fromhex(header.journal_id), header.first_sequence, header.created_ns
     )
     padded = packed.ljust(HEADER_BYTES - _CRC.size, b"\x00")
     return padded + _CRC.pack(zlib.crc32(padded))
@@ -92,12 +127,7 @@ def unpack_header(data: bytes, source: str) -> SegmentHeader:
     (crc,) = _CRC.unpack_from(data, HEADER_BYTES - _CRC.size)
     if crc != zlib.crc32(data[: HEADER_BYTES - _CRC.size]):
         raise JournalCorrupt(f"{source} has a damaged segment header")
-    return SegmentHeader(journal_id.hex(), first_sequence, created_ns)
-
-
-def store_body(body: bytes) -> StoredBody:
-    """Compress a body. Safe in any thread."""
-    return StoredBody(len(body), zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body))
+    return SegmentHeader(journal_id.hex(), first_sequence, created_ns, version)
 
 
 def frame_bytes(tenant: str, stored: StoredBody) -> int:
@@ -108,15 +138,16 @@ def frame_bytes(tenant: str, stored: StoredBody) -> int:
 def pack_frame(frame: Frame, stored: StoredBody, *, begins_commit: bool) -> bytes:
     """One frame as bytes; `frame.body` itself is not looked at, `stored` is."""
     tenant = frame.tenant.encode()
+    flags = (_BEGINS_COMMIT if begins_commit else 0) | (_BEGINS_STREAM if stored.part is Part.BEGINS else 0)
     packed = (
         _FRAME.pack(
             FRAME_MAGIC,
             FRAME_VERSION,
             frame.type,
             frame.signal,
-            _CODEC_ZSTD,
+            _CODEC_ZSTD if stored.part is Part.WHOLE else _CODEC_ZSTD_STREAM,
             len(tenant),
-            _BEGINS_COMMIT if begins_commit else 0,
+            flags,
             frame.records,
             stored.raw_bytes,
             len(stored.data),
@@ -154,26 +185,41 @@ def stated_place(data: memoryview, offset: int) -> FramePlace | None:
     """What the bytes at `offset` say if they are a frame's; None where that frame would not fit into `data`."""
     if offset + FRAME_OVERHEAD_BYTES > len(data):
         return None
-    _, _, _, _, _, tenant_bytes, flags, _, _, stored_bytes, sequence, _, _ = _FRAME.unpack_from(data, offset)
+    _, _, _, _, codec, tenant_bytes, flags, _, _, stored_bytes, sequence, _, _ = _FRAME.unpack_from(data, offset)
     end = offset + FRAME_OVERHEAD_BYTES + tenant_bytes + stored_bytes
-    return FramePlace(offset, end, sequence, bool(flags & _BEGINS_COMMIT)) if end <= len(data) else None
+    if end > len(data):
+        return None
+    return FramePlace(offset, end, sequence, bool(flags & _BEGINS_COMMIT), _part(codec, flags) is Part.CONTINUES)
 
 
-def unpack_frame(data: memoryview, place: FramePlace, source: str) -> Frame:
+def unpack_frame(data: memoryview, place: FramePlace, source: str) -> StoredFrame:
     """The frame at a place. Raises JournalCorrupt for a wrong checksum, JournalVersionUnknown for what is newer."""
     crc_at = place.end - _CRC.size
     (crc,) = _CRC.unpack_from(data, crc_at)
     if crc != zlib.crc32(data[place.offset : crc_at]):
         raise JournalCorrupt(f"{source} has a frame with a wrong checksum at byte {place.offset}")
-    _, version, kind, signal, codec, tenant_bytes, _, records, raw_bytes, _, sequence, received_ns, root = (
+    _, version, kind, signal, codec, tenant_bytes, flags, records, raw_bytes, _, sequence, received_ns, root = (
         _FRAME.unpack_from(data, place.offset)
     )
-    if version > FRAME_VERSION or codec != _CODEC_ZSTD or kind not in _KINDS or signal not in _SIGNALS:
+    part = _part(codec, flags)
+    if version > FRAME_VERSION or part is None or kind not in _KINDS or signal not in _SIGNALS:
         raise JournalVersionUnknown(
             f"{source} has a frame of version {version}, type {kind}, signal {signal}, codec {codec} at byte "
             f"{place.offset}, which this Spanledger does not know: open the data folder with the release that wrote it"
         )
     body_at = place.offset + _FRAME.size + tenant_bytes
-    tenant = bytes(data[place.offset + _FRAME.size : body_at]).decode()
-    body = zstandard.ZstdDecompressor().decompress(data[body_at:crc_at], max_output_size=max(raw_bytes, 1))
-    return Frame(sequence, FrameType(kind), tenant, Signal(signal), received_ns, records, root, body)
+    try:
+        tenant = bytes(data[place.offset + _FRAME.size : body_at]).decode()
+    except UnicodeDecodeError as error:
+        raise JournalCorrupt(f"{source} has a frame whose tenant is not UTF-8 at byte {place.offset}") from error
+    # A copy: what is read from a mapped file must not outlive the mapping.
+    stored = StoredBody(raw_bytes, bytes(data[body_at:crc_at]), part)
+    return StoredFrame(sequence, FrameType(kind), tenant, Signal(signal), received_ns, records, root, stored)
+
+
+def _part(codec: int, flags: int) -> Part | None:
+    if codec == _CODEC_ZSTD:
+        return Part.WHOLE
+    if codec == _CODEC_ZSTD_STREAM:
+        return Part.BEGINS if flags & _BEGINS_STREAM else Part.CONTINUES
+    return None

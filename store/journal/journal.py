@@ -1,6 +1,6 @@
 """The journal: the record itself. An append returns when the frame is on disk.
 
-Callers compress in their own threads and queue; one writer thread takes everything that is queued, writes it and calls
+Callers queue; one writer thread takes everything that is queued, compresses it in the order of sequences, writes it and calls
 fdatasync once for all of it (group commit). A lone append waits for nobody: the writer starts as soon as it is idle.
 
 A failure to allocate is retryable: nothing was written. A failure to write or sync is final: what reached the disk is
@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,14 +22,15 @@ from typing import Final
 import structlog
 
 from store.errors import JournalClosed, JournalCorrupt, JournalError, JournalFailed, JournalFull
-from store.journal.format import HEADER_BYTES, TENANT_BYTES_MAX, StoredBody, store_body
-from store.journal.segments import Segment, frames_in
+from store.journal.format import TENANT_BYTES_MAX, StoredBody
+from store.journal.reader import SegmentReader
+from store.journal.segments import Segment
 from store.journal.writer import SegmentWriter
 from store.otlp.leaves import root_of
 from store.record import Frame, FrameDraft, Position
 
 SEGMENT_BYTES: Final = 32 * 1024 * 1024  # Large enough that rotation is rare, small enough to allocate in a blink.
-GROUP_BYTES_MAX: Final = 8 * 1024 * 1024  # One write: bounds the wait of the first in the group behind the last.
+GROUP_BYTES_MAX: Final = 16 * 1024 * 1024  # Of bodies: the first in a group waits while the last is compressed, 10 ms.
 TAIL_BYTES_MAX: Final = 64 * 1024 * 1024  # Recent frames kept in memory, so that the projector rarely reads back.
 
 _log = structlog.get_logger("journal")
@@ -37,7 +39,6 @@ _log = structlog.get_logger("journal")
 @dataclass(frozen=True, slots=True)
 class _Pending:
     draft: FrameDraft
-    stored: StoredBody
     root: bytes
     done: "Future[Position]"
 
@@ -62,7 +63,8 @@ class Journal:
         self._failure: JournalError | None = None
         self._closed = False
         self._gate = threading.Lock()
-        self._mark: tuple[Segment, int, int] | None = None
+        self._mark_lock = threading.Lock()
+        self._mark: SegmentReader | None = None
         self._tail: deque[Frame] = deque()
         self._tail_bytes = 0
         self._files = SegmentWriter(folder, segment_bytes=segment_bytes, now_ns=clock_ns())
@@ -108,7 +110,7 @@ class Journal:
         if len(draft.tenant.encode()) > TENANT_BYTES_MAX:
             raise ValueError(f"a tenant's name has at most {TENANT_BYTES_MAX} bytes: {draft.tenant[:40]}...")
         self._refuse_if_over()
-        pending = _Pending(draft, store_body(draft.body), root_of(draft.leaves), Future())
+        pending = _Pending(draft, root_of(draft.leaves), Future())
         # Under the gate nothing is queued behind the mark that ends the writer: it would wait for ever.
         with self._gate:
             self._refuse_if_over()
@@ -124,39 +126,63 @@ class Journal:
     def frames_after(self, sequence: int) -> Iterator[Frame]:
         """Durable frames behind `sequence`, in order, up to what was durable when the iteration began.
 
-        Raises JournalCorrupt where a frame does not match its checksum.
+        Raises JournalCorrupt where a frame does not match its checksum. Where the last one who read ended, the next one goes
+        on without reading anything twice.
         """
+        return self._frames(sequence, follows=True)
+
+    def _frames(self, sequence: int, *, follows: bool) -> Iterator[Frame]:
         with self._committed:
             durable = self._durable
             recent = list(self._tail) if self._tail and self._tail[0].sequence <= sequence + 1 else None
             segments = self._files.segments
         if recent is not None:
+            self._forget_mark(recent[0].sequence - 1)
             yield from (frame for frame in recent if sequence < frame.sequence <= durable)
             return
         for index, segment in enumerate(segments):
             last = segments[index + 1].header.first_sequence - 1 if index + 1 < len(segments) else durable
             if last > sequence and last >= segment.header.first_sequence:
-                yield from self._read(segment, sequence, min(last, durable))
+                yield from self._read(segment, sequence, min(last, durable), follows=follows)
 
-    def _read(self, segment: Segment, after: int, last: int) -> Iterator[Frame]:
+    def _read(self, segment: Segment, after: int, last: int, *, follows: bool) -> Iterator[Frame]:
         """The frames of a segment behind `after` up to `last`, all of which are durable."""
         expected = max(after + 1, segment.header.first_sequence)
-        mark = self._mark
-        # Where the last reader stood, so that following the journal does not begin each segment anew.
-        offset = mark[2] if mark and mark[0] == segment and mark[1] < expected else HEADER_BYTES
-        for frame, behind in frames_in(segment, after=after, offset=offset):
-            if frame.sequence != expected:
-                break
-            self._mark = (segment, frame.sequence, behind)
-            yield frame
-            if expected == last:
-                return
-            expected += 1
+        reader = self._take_mark(segment, expected) if follows else SegmentReader(segment)
+        try:
+            with closing(reader.frames(expected - 1)) as frames:
+                for frame in frames:
+                    if frame.sequence != expected:
+                        break
+                    yield frame
+                    if expected == last:
+                        return
+                    expected += 1
+        finally:
+            if follows:
+                self._mark = reader
         raise JournalCorrupt(f"{segment.path.name} does not hold frame {expected}, though it is of the record")
 
+    def _take_mark(self, segment: Segment, expected: int) -> SegmentReader:
+        """Where the last who followed stood, if it is before the frame expected. What it decompressed is one reader's."""
+        with self._mark_lock:
+            mark, self._mark = self._mark, None
+        return mark if mark and mark.segment == segment and mark.sequence < expected else SegmentReader(segment)
+
+    def _forget_mark(self, sequence: int) -> None:
+        """Let go of a mark behind which everything is in memory: its decompressor takes 34 MB."""
+        with self._mark_lock:
+            if self._mark is not None and self._mark.sequence >= sequence:
+                self._mark = None
+
     def frame(self, sequence: int) -> Frame | None:
-        """One durable frame, or None where the journal does not hold it."""
-        return next((frame for frame in self.frames_after(sequence - 1) if frame.sequence == sequence), None)
+        """One durable frame, or None where the journal does not hold it.
+
+        Where it is not in memory, what its compression stream holds before it is read too. Raises as `frames_after`.
+        """
+        if not 0 < sequence <= self._durable:
+            return None
+        return next(self._frames(sequence - 1, follows=False), None)
 
     def close(self) -> None:
         """Finish what is queued, then stop. Safe to call twice."""
@@ -193,7 +219,7 @@ class Journal:
         item = self._queue.get()
         while item is not None:
             group.append(item)
-            group_bytes += len(item.stored.data)
+            group_bytes += len(item.draft.body)
             if group_bytes >= GROUP_BYTES_MAX:
                 return group, False
             try:
@@ -203,22 +229,24 @@ class Journal:
         return group, True
 
     def _commit(self, group: list[_Pending]) -> None:
-        written: list[tuple[_Pending, Frame]] = []
+        added: list[tuple[_Pending, Frame]] = []
         try:
             for pending in group:
-                if not self._files.fits(pending.draft.tenant, pending.stored):
-                    self._sync(written)
-                    try:
-                        self._files.make_room(pending.draft.tenant, pending.stored, self._clock_ns())
-                    except JournalFull as full:
-                        pending.done.set_exception(full)
-                        continue
-                written.append((pending, self._write(pending, begins_commit=not written)))
-            self._sync(written)
+                draft = pending.draft
+                try:
+                    stored = self._files.store(draft.body)
+                    if not self._files.fits(draft.tenant, stored):
+                        self._sync(added)
+                        stored = self._files.make_room(draft.tenant, draft.body, stored, self._clock_ns())
+                except JournalFull as full:
+                    pending.done.set_exception(full)
+                    continue
+                added.append((pending, self._add(pending, stored, begins_commit=not added)))
+            self._sync(added)
         except Exception as error:  # noqa: BLE001 - if this thread died, everybody who appends would wait for ever
             self._fail(error, group)
 
-    def _write(self, pending: _Pending, *, begins_commit: bool) -> Frame:
+    def _add(self, pending: _Pending, stored: StoredBody, *, begins_commit: bool) -> Frame:
         draft = pending.draft
         received_ns = max(self._files.last_received_ns, self._clock_ns())
         frame = Frame(
@@ -232,27 +260,28 @@ class Journal:
             body=draft.body,
             leaves=draft.leaves,
         )
-        self._files.write(frame, pending.stored, begins_commit=begins_commit)
+        self._files.add(frame, stored, begins_commit=begins_commit)
         return frame
 
-    def _sync(self, written: list[tuple[_Pending, Frame]]) -> None:
-        """Sync what was written, show it to readers, then acknowledge it. Empties `written`."""
-        if not written:
+    def _sync(self, added: list[tuple[_Pending, Frame]]) -> None:
+        """Write and sync what was added, show it to readers, then acknowledge it. Empties `added`."""
+        if not added:
             return
+        self._files.write()
         begun = time.perf_counter()
         self._files.sync()
         self._on_fsync(time.perf_counter() - begun)
         with self._committed:
-            for _, frame in written:
+            for _, frame in added:
                 self._tail.append(frame)
                 self._tail_bytes += len(frame.body)
             while self._tail_bytes > TAIL_BYTES_MAX:
                 self._tail_bytes -= len(self._tail.popleft().body)
-            self._durable = written[-1][1].sequence
+            self._durable = added[-1][1].sequence
             self._committed.notify_all()
-        for pending, frame in written:
+        for pending, frame in added:
             pending.done.set_result(Position(self.journal_id, frame.sequence))
-        written.clear()
+        added.clear()
 
     def _fail(self, error: Exception, group: list[_Pending]) -> None:
         if self._failure is None:

@@ -1,9 +1,7 @@
 """The journal's files: make, list, seal and mend segments. What each step leaves behind after a crash is said beside it."""
 
 import errno
-import mmap
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,17 +15,18 @@ from store.journal.format import (
     HEADER_BYTES,
     FramePlace,
     SegmentHeader,
+    StoredFrame,
     locate_frame,
     pack_header,
     stated_place,
     unpack_frame,
     unpack_header,
 )
-from store.record import Frame
 
 SEGMENT_SUFFIX: Final = ".segment"
 _NEW_SUFFIX: Final = ".new"
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_HANDLE: Final = (errno.EMFILE, errno.ENFILE)
 
 _log = structlog.get_logger("journal")
 
@@ -70,20 +69,21 @@ def create_segment(folder: Path, header: SegmentHeader, size_bytes: int) -> tupl
     """Make a segment of `size_bytes`, preallocated, and return it with an open descriptor.
 
     The room is taken here, so that a full disk shows before a frame is written: JournalFull, and nothing is left behind.
-    The name appears by rename only when header and size are durable.
+    The name appears by rename only when header and size are durable. Every file is open by then: a name that is there and not
+    known to be durable must end the journal, because the next segment could be given another name beside it.
     """
     path = folder / f"{header.first_sequence:020d}{SEGMENT_SUFFIX}"
     new = path.with_name(path.name + _NEW_SUFFIX)
-    descriptor = -1
+    opened: list[int] = []
     try:
-        descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.posix_fallocate(descriptor, 0, size_bytes)
-        os.pwrite(descriptor, pack_header(header), 0)
-        os.fsync(descriptor)
+        opened.append(_open_folder(folder))
+        opened.append(os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        os.posix_fallocate(opened[-1], 0, size_bytes)
+        os.pwrite(opened[-1], pack_header(header), 0)
+        os.fsync(opened[-1])
         new.rename(path)
-        sync_folder(folder)
     except OSError as error:
-        if descriptor >= 0:
+        for descriptor in opened:
             os.close(descriptor)
         new.unlink(missing_ok=True)
         if error.errno in NO_ROOM:
@@ -91,33 +91,35 @@ def create_segment(folder: Path, header: SegmentHeader, size_bytes: int) -> tupl
                 f"no room for another journal segment of {size_bytes} bytes in {folder}: free disk space, "
                 "Spanledger goes on by itself"
             ) from error
+        if error.errno in _NO_HANDLE:
+            raise JournalFull(
+                f"another journal segment cannot be opened in {folder}: {error.strerror}. Raise the limit of open files "
+                f"({'ulimit -n' if error.errno == errno.EMFILE else 'sysctl fs.file-max'}) or close connections, "
+                "Spanledger goes on by itself"
+            ) from error
         raise
+    folder_descriptor, descriptor = opened
+    try:
+        os.fsync(folder_descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    finally:
+        os.close(folder_descriptor)
     return Segment(path, header), descriptor
+
+
+def _open_folder(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def sync_folder(folder: Path) -> None:
     """Make the folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = _open_folder(folder)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def frames_in(segment: Segment, *, after: int = 0, offset: int = HEADER_BYTES) -> Iterator[tuple[Frame, int]]:
-    """The frames of a segment behind the sequence `after`, each with the offset behind it. Raises JournalCorrupt.
-
-    `offset` is where a frame begins at or before the first one wanted. Frames up to `after` are stepped over unread. The
-    caller stops at the last durable frame: what stands behind it may be half written at this moment.
-    """
-    with segment.path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size <= offset:
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            while place := locate_frame(view, offset, segment.path.name):
-                if place.sequence > after:
-                    yield unpack_frame(view, place, segment.path.name), place.end
-                offset = place.end
 
 
 def mend_tail(segment: Segment) -> Tail:
@@ -177,7 +179,7 @@ def _walk(view: memoryview, segment: Segment) -> tuple[Tail, str]:
     return tail, str(damage or f"{source} has bytes but no frame at byte {tail.end}")
 
 
-def _next_frame(view: memoryview, place: FramePlace, source: str, sequence: int) -> Frame:
+def _next_frame(view: memoryview, place: FramePlace, source: str, sequence: int) -> StoredFrame:
     frame = unpack_frame(view, place, source)
     if frame.sequence != sequence + 1:
         raise JournalCorrupt(f"{source} has frame {frame.sequence} behind frame {sequence} at byte {place.offset}")

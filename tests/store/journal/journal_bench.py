@@ -7,8 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Event
 
-from store.journal.format import HEADER_BYTES, SegmentHeader, pack_frame, pack_header, store_body
+from store.journal.format import HEADER_BYTES, SegmentHeader, pack_frame, pack_header
 from store.journal.journal import Journal
+from store.journal.stream import StreamWriter
 from store.otlp.leaves import root_of
 from store.record import Frame, FrameDraft, FrameType, Signal
 
@@ -43,15 +44,26 @@ class HandMade:
         return path
 
 
-def hand_made(bodies: Sequence[bytes], *, begins: Sequence[bool] | None = None, first_sequence: int = 1) -> HandMade:
-    """Frames with these bodies; `begins` says which of them began a commit (each its own when left out)."""
+def hand_made(
+    bodies: Sequence[bytes],
+    *,
+    begins: Sequence[bool] | None = None,
+    streams: Sequence[bool] | None = None,
+    first_sequence: int = 1,
+) -> HandMade:
+    """Frames with these bodies; `begins` says which of them began a commit, `streams` which a stream (each its own when
+    left out).
+    """
+    writer = StreamWriter()
     made = HandMade(pack_header(SegmentHeader(JOURNAL_ID, first_sequence, NOON_NS)), [HEADER_BYTES])
     for index, body in enumerate(bodies):
         frame = Frame(
             first_sequence + index, FrameType.OTLP, "default", Signal.TRACES, NOON_NS + index, 1,
             root_of((sha256(body).digest(),)), body,
         )  # fmt: skip
-        made.data += pack_frame(frame, store_body(body), begins_commit=begins is None or begins[index])
+        if streams is None or streams[index]:
+            writer.begin_anew()
+        made.data += pack_frame(frame, writer.store(body), begins_commit=begins is None or begins[index])
         made.offsets.append(len(made.data))
     return made
 

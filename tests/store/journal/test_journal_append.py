@@ -214,15 +214,14 @@ def test_an_append_after_closing_is_refused_and_can_be_sent_again(open_journal):
     assert refused.value.retryable
 
 
-def test_an_append_that_was_still_compressing_when_the_journal_closed_is_refused(open_journal, monkeypatch):
+def test_an_append_that_was_still_being_prepared_when_the_journal_closed_is_refused(open_journal, monkeypatch):
     journal = open_journal()
-    compress = journal_module.store_body
 
-    def close_meanwhile(body: bytes):
+    def close_meanwhile(leaves: tuple[bytes, ...]) -> bytes:
         journal.close()
-        return compress(body)
+        return root_of(leaves)
 
-    monkeypatch.setattr(journal_module, "store_body", close_meanwhile)
+    monkeypatch.setattr(journal_module, "root_of", close_meanwhile)
     with ThreadPoolExecutor(1) as thread, pytest.raises(JournalClosed):
         thread.submit(journal.append, draft(b"late")).result(10)
 

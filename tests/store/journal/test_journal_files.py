@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from store.errors import JournalCorrupt, JournalVersionUnknown
-from store.journal.format import HEADER_BYTES
+from store.journal.format import HEADER_BYTES, SEGMENT_VERSION
 from tests.store.journal.journal_bench import SEGMENT_BYTES, bodies_of, draft, hand_made, segments_in
 
 MANY = [bytes([i]) * 15_000 for i in range(6)]
@@ -66,14 +66,14 @@ def test_a_missing_segment_is_an_error_and_not_a_gap(open_journal, folder):
 def test_a_segment_of_a_newer_release_is_refused_with_what_to_do(open_journal, folder):
     made = hand_made([b"one"])
     header = bytearray(made.data[: HEADER_BYTES - 4])
-    header[8] = 2
+    header[8] = SEGMENT_VERSION + 1
     path = made.write(folder)
     path.write_bytes(with_checksum(bytes(header)) + made.data[HEADER_BYTES:])
-    with pytest.raises(JournalVersionUnknown, match="journal version 2, this Spanledger reads up to 1: open the data"):
+    with pytest.raises(JournalVersionUnknown, match="journal version 3, this Spanledger reads up to 2: open the data"):
         open_journal()
 
 
-@pytest.mark.parametrize(("at", "value"), [(4, 9), (5, 3), (6, 7), (7, 2)], ids=["version", "type", "signal", "codec"])
+@pytest.mark.parametrize(("at", "value"), [(4, 9), (5, 3), (6, 7), (7, 3)], ids=["version", "type", "signal", "codec"])
 def test_a_frame_of_a_newer_release_is_refused_and_not_cut(open_journal, folder, at, value):
     made = hand_made([b"one"])
     frame = bytearray(made.data[HEADER_BYTES:-4])
