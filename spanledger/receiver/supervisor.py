@@ -78,6 +78,7 @@ class Receiver(Collector):
         self._families: list[Metric] = []
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
         self._stopping = threading.Event()
+        self._attended = False
         self._child = self._launched()
         registry.register(self)
         ProcessCollector(namespace="spanledger_receiver", pid=lambda: self._child.process.pid, registry=registry)
@@ -88,21 +89,24 @@ class Receiver(Collector):
         `failed` hears why it cannot be kept alive. Raises FrontDoorError.
         """
         self._grpc_port = self._ready()
+        self._attended = True
         threading.Thread(target=self._serve, args=(record, failed), name="receiver-wire", daemon=True).start()
         threading.Thread(target=self._tell_space, args=(record,), name="receiver-space", daemon=True).start()
         return self._grpc_port
 
     def stop(self, grace_seconds: float) -> None:
-        """Have it take nothing new and end; what it has in flight is still stored and answered."""
+        """Have it take nothing new and end; what it has in flight is still stored and answered. Safe to call twice."""
         self._stopping.set()
         process = self._child.process
         _tell(self._child.wire, Message(Kind.STOP))
         try:
             process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
-            _log.warning("receiver_killed", cause=f"it did not end within {grace_seconds:g} s")
+            if self._attended:  # Else it has nothing in flight, and was about to begin.
+                _log.warning("receiver_killed", cause=f"it did not end within {grace_seconds:g} s")
             process.kill()
             process.wait()
+        self._child.wire.close()
 
     def collect(self) -> Iterable[Metric]:
         """The receivers' own metrics, as they were told last where they are not told in time."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, Final
 
-NORMALISER_VERSION: Final = 1
+NORMALISER_VERSION: Final = 2
 """Raised whenever the same record would be read differently: views of another version are rebuilt."""
 
 OTHER: Final = "other"
