@@ -22,7 +22,8 @@ from store.model.span import Event, MetricPoint, Span, SpanBody
 from store.model.talk import Listener
 from store.model.trace import Trace
 from store.record import Frame, Signal
-from store.view import ViewBatch, Writer
+from store.unwritten import Unwritten
+from store.view import Lookups, ViewBatch, Writer
 
 REMEMBERED_SPANS_MAX = 200_000
 """Spans kept with their traces between batches: about 200 MB. Older traces are read back from the view when touched."""
@@ -45,10 +46,11 @@ class Place:
 class TraceMemory:
     """The traces touched last, whole, and their places. What is not here is in the view or new."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Lookups) -> None:
         self._writer = writer
         self._traces: OrderedDict[tuple[str, str], Trace] = OrderedDict()
         self._places: dict[tuple[str, str], Place] = {}
+        self._recalled: set[tuple[str, str]] = set()
 
     def recall(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Trace]:
         """Traces by (tenant, trace id): remembered, else from the view, else new and empty."""
@@ -61,6 +63,7 @@ class TraceMemory:
         for key in missing:
             if key not in self._traces:
                 self._traces[key] = Trace(*key)
+        self._recalled.update(wanted)
         for key in wanted:
             self._traces.move_to_end(key)
         return {key: self._traces[key] for key in wanted}
@@ -69,14 +72,18 @@ class TraceMemory:
         """Where the view has a recalled trace; None where it has none."""
         return self._places.get(key)
 
-    def written(self, runs: list[WholeRun]) -> None:
-        """The view now holds these runs. Forgets the oldest traces beyond the bound."""
+    def placed(self, runs: list[WholeRun]) -> None:
+        """The view will hold these runs, and holds all before. Forgets the oldest traces beyond the bound."""
         for whole in runs:
             for joined in whole.segments:
                 self._place(joined.facts, joined.run_id)
+        recalled, self._recalled = self._recalled, set()
         held = sum(len(trace.spans) + len(trace.events) for trace in self._traces.values())
-        while held > REMEMBERED_SPANS_MAX and len(self._traces) > 1:
-            key, trace = self._traces.popitem(last=False)
+        while held > REMEMBERED_SPANS_MAX:
+            key = next(iter(self._traces))
+            if key in recalled:
+                break  # Those of the batch come last, and the view does not have it yet.
+            trace = self._traces.pop(key)
             self._places.pop(key, None)
             held -= len(trace.spans) + len(trace.events)
 
@@ -86,6 +93,7 @@ class TraceMemory:
     def forget(self) -> None:
         self._traces.clear()
         self._places.clear()
+        self._recalled.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +111,8 @@ class Projection:
     """Makes view batches: `read` frames, then `place` what they say. Each of the two is one thread's at a time."""
 
     def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._memory = TraceMemory(writer)
+        self._writer = Unwritten(writer)
+        self._memory = TraceMemory(self._writer)
         self._sink = ContentSink()
         self._listener = Listener(self._sink)
         self._owed = set(writer.owed())
@@ -126,7 +134,7 @@ class Projection:
         )
 
     def place(self, reading: Reading) -> ViewBatch:
-        """The batch of a reading. Everything before it must be in the view."""
+        """The batch of a reading. Everything before it must be in the view, but for the last batch that was `placed`."""
         batch = ViewBatch(reading.sequence)
         batch.events = self._new_events(reading.events)
         points: dict[str, MetricPoint] = {}
@@ -146,6 +154,10 @@ class Projection:
         """Read and place."""
         return self.place(self.read(frames))
 
+    def has_due(self, *, at_once: bool = False) -> bool:
+        """Whether `settle` has something to work out."""
+        return any(at_once or not self._rests(key) for key in self._owed)
+
     def settle(self, sequence: int, *, at_once: bool = False) -> ViewBatch | None:
         """A batch that works out what is owed and has rested (`at_once`: all of it); None where nothing is."""
         due = [key for key in sorted(self._owed) if at_once or not self._rests(key)]
@@ -164,13 +176,19 @@ class Projection:
             until = None
         return until is not None
 
-    def written(self, batch: ViewBatch) -> None:
-        """The batch is in the view."""
-        self._memory.written(batch.runs)
+    def placed(self, batch: ViewBatch) -> None:
+        """The batch is being written, and the one before it is in the view."""
+        self._memory.placed(batch.runs)
+        self._writer.lay(batch)
+
+    def written(self) -> None:
+        """All that was placed is in the view."""
+        self._writer.lay(None)
 
     def forget(self) -> None:
         """Start from what the view holds: a batch was not written, so what is remembered may be ahead of it."""
         self._memory.forget()
+        self._writer.lay(None)
         self._owed = set(self._writer.owed())
         self._sink = ContentSink()
         self._listener = Listener(self._sink)

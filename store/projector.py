@@ -1,9 +1,10 @@
-"""The projector: follows the journal and keeps the view up to date, in two threads of its own.
+"""The projector: follows the journal and keeps the view up to date, in three threads of its own.
 
     journal -> read ahead: frames normalised -> place them among what the view holds -> write, with the position
 
-One thread reads ahead, so that the next frames are normalised (Python) while a batch is being written (the engine, which
-holds no interpreter lock). What was read ahead is only ever used in order and only if all before it is in the view.
+Each step is a thread's, so that the next frames are normalised and placed (Python) while a batch is being written (the
+engine, which holds no interpreter lock). Batches are written in order, one at a time. What was read or placed ahead is only
+ever used if all before it has come into the view; where it has not, it is thrown away and done again.
 
 A crash at any moment costs nothing: the position is written with the rows, so the next start goes on from there. What a
 frame causes is quarantined and never stops those behind it; what the engine causes is tried again until it works, while
@@ -14,6 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,6 +46,15 @@ class _Ahead:
     reading: Reading | JournalError | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A batch that is being written."""
+
+    frames: list[Frame]
+    batch: ViewBatch
+    done: "Future[None]"
+
+
 class Projector:
     """Keeps one view at the end of one journal. `start`, then `stop`."""
 
@@ -71,6 +82,8 @@ class Projector:
         self._problem: str | None = None
         self._ahead: queue.Queue[_Ahead] = queue.Queue(maxsize=1)
         self._generation = 0  # Counts how often what was read ahead had to be thrown away.
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="projector-writer")
+        self._flight: _Flight | None = None
         self._reading = threading.RLock()  # Whoever reads frames, or deals with trouble, does it alone.
         self._reader = threading.Thread(target=self._read_ahead, name="projector-reader", daemon=True)
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
@@ -152,17 +165,19 @@ class Projector:
         if batch is not None:
             begun = time.perf_counter()
             self._writer.write(batch)
-            self._projection.written(batch)
+            self._projection.placed(batch)
+            self._projection.written()
             self._on_batch(batch, time.perf_counter() - begun)
 
     def _settle_or_say(self, *, idle: bool) -> None:
         try:
-            self._settle()
+            if self._projection.has_due() and self._land([]):
+                self._settle()
             if idle:
                 self._writer.tidy()
         except ViewError as error:
             with self._reading:
-                self._retry([], error)
+                self._retry(self._stranded(), error)
         else:
             self._problem = None
 
@@ -171,10 +186,17 @@ class Projector:
             return self._moved.wait_for(lambda: self._reached >= sequence, timeout_seconds)
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        finally:
+            self._writing.shutdown(wait=True)
+
+    def _follow(self) -> None:
         while not self._stopping.is_set():
             ahead = self._next_ahead()
             try:
                 if ahead is None:
+                    self._project([], None)
                     if self._reached >= self._journal.durable_sequence:
                         self._caught_up_ns = time.time_ns()
                 elif isinstance(ahead.reading, JournalError):
@@ -254,12 +276,68 @@ class Projector:
         return frames
 
     def _project(self, frames: list[Frame], reading: Reading | None) -> None:
+        """Place frames while those before are being written, then have them written; without frames, only wait for that."""
         try:
-            self._project_once(frames, reading)
+            if frames:
+                self._project_behind(frames, reading)
+            else:
+                self._land([])
         except ViewError as error:
             with self._reading:  # Nothing is read ahead meanwhile: what it would build on is not in the view.
-                self._retry(frames, error)
-        self._problem = None if self._reached >= frames[-1].sequence else self._problem
+                self._retry(self._stranded() + frames, error)
+        else:
+            self._problem = None
+
+    def _project_behind(self, frames: list[Frame], reading: Reading | None) -> None:
+        begun = time.perf_counter()
+        try:
+            if reading is None:
+                with self._reading:
+                    reading = self._projection.read(frames)
+            batch = self._projection.place(reading)
+            prepared = self._writer.prepare(batch)
+        except BaseException as error:
+            if not _is_of_a_frame(error):
+                raise
+            self._land([])
+            self._one_by_one(frames, error)
+            return
+        if not self._land(frames):
+            return
+        self._projection.placed(batch)
+        self._flight = _Flight(frames, batch, self._writing.submit(self._commit, frames, batch, prepared, begun))
+
+    def _commit(self, frames: list[Frame], batch: ViewBatch, prepared: Any, begun: float) -> None:
+        self._writer.commit(prepared)
+        self._arrived(frames, batch, begun)
+
+    def _land(self, behind: list[Frame]) -> bool:
+        """Wait until what is being written is in the view.
+
+        False where it was refused: then it was dealt with frame by frame, and so were the frames `behind` it, for what they
+        were placed on is not what the view holds. Raises ViewError where it could not be written: then it is stranded.
+        """
+        flight = self._flight
+        if flight is None:
+            return True
+        error = flight.done.exception()
+        if error is None:
+            self._flight = None
+            self._projection.written()
+            return True
+        if not _is_of_a_frame(error) or self._reached >= flight.frames[-1].sequence:
+            raise error  # The engine's; or one that nobody foresaw, for the batch itself has come in.
+        with self._reading:  # Until all are done: who reads ahead goes on from what the view has reached.
+            self._one_by_one(flight.frames, error)
+            self._flight = None
+            if behind:
+                self._project_once(behind)
+        return False
+
+    def _stranded(self) -> list[Frame]:
+        """The frames of a batch that could not be written, which nobody then waits for any more."""
+        flight, self._flight = self._flight, None
+        return flight.frames if flight is not None and flight.done.exception() is not None else []
 
     def _retry(self, frames: list[Frame], error: ViewError) -> None:
         """Project frames, if there are any, until the view answers and takes them, or the projector is to stop."""
@@ -290,27 +368,39 @@ class Projector:
                 self._reached = position.sequence
                 self._moved.notify_all()
 
-    def _project_once(self, frames: list[Frame], reading: Reading | None = None) -> None:
+    def _project_once(self, frames: list[Frame]) -> None:
+        """Read, place and write, with nothing else on its way."""
         begun = time.perf_counter()
         try:
-            if reading is None:
-                with self._reading:
-                    reading = self._projection.read(frames)
+            with self._reading:
+                reading = self._projection.read(frames)
             batch = self._projection.place(reading)
             self._writer.write(batch)
         except BaseException as error:
             if not _is_of_a_frame(error):
                 raise
-            with self._reading:  # Whatever a frame causes must not stop those behind it: they are taken one by one.
+            self._one_by_one(frames, error)
+            return
+        self._projection.placed(batch)
+        self._projection.written()
+        self._arrived(frames, batch, begun)
+
+    def _one_by_one(self, frames: list[Frame], error: BaseException) -> None:
+        """Whatever a frame causes must not stop those behind it: the others go on, it is quarantined."""
+        with self._reading:
+            self._forget()
+            if len(frames) > 1:
+                for frame in frames:
+                    self._project_once([frame])
                 self._forget()
-                if len(frames) > 1:
-                    for frame in frames:
-                        self._project_once([frame])
-                    self._forget()
-                    return
-            batch = _quarantine(frames[0], error)
-            self._writer.write(batch)
-        self._projection.written(batch)
+                return
+        begun = time.perf_counter()
+        batch = _quarantine(frames[0], error)
+        self._writer.write(batch)
+        self._arrived(frames, batch, begun)
+
+    def _arrived(self, frames: list[Frame], batch: ViewBatch, begun: float) -> None:
+        """The batch is in the view."""
         self._quarantined_frames += len(batch.quarantined)
         with self._moved:
             self._reached = frames[-1].sequence

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from store.model.content import Content
 from store.model.runs import SegmentFacts, WholeRun
@@ -51,16 +51,8 @@ class ViewBatch:
     """Traces, by (tenant, trace id), whose steps are in the view and whose run is still to be worked out anew."""
 
 
-class Writer(Protocol):
-    """The side of an engine that the projector feeds. One thread's. Every method may raise ViewError."""
-
-    def position(self) -> Position | None:
-        """The position of the last batch written; None for a view that is new."""
-        ...
-
-    def begin(self, journal_id: str) -> None:
-        """Make an empty view of a journal."""
-        ...
+class Lookups(Protocol):
+    """What placing a batch asks of the view. Every method may raise ViewError."""
 
     def traces(self, keys: Iterable[tuple[str, str]]) -> list[Trace]:
         """Traces by (tenant, trace id), with all versions of their spans and the log records that speak for them.
@@ -89,8 +81,31 @@ class Writer(Protocol):
         """Which of these metric point ids are stored."""
         ...
 
+
+class Writer(Lookups, Protocol):
+    """The side of an engine that the projector feeds. Every method may raise ViewError.
+
+    One thread asks and prepares, another may commit meanwhile; batches are committed in the order they were prepared.
+    """
+
+    def position(self) -> Position | None:
+        """The position of the last batch written; None for a view that is new."""
+        ...
+
+    def begin(self, journal_id: str) -> None:
+        """Make an empty view of a journal."""
+        ...
+
+    def prepare(self, batch: ViewBatch) -> Any:
+        """The batch as `commit` wants it: all that has to be done in Python."""
+        ...
+
+    def commit(self, prepared: Any) -> None:
+        """Write a prepared batch and its position, all or nothing."""
+        ...
+
     def write(self, batch: ViewBatch) -> None:
-        """Write a batch and its position, all or nothing."""
+        """Prepare and commit."""
         ...
 
     def tidy(self) -> None:

@@ -1,6 +1,7 @@
 """Writes view batches: rows are appended from Arrow, runs are replaced whole, and the position goes with them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -28,6 +29,17 @@ from store.record import Position
 from store.view import SCHEMA_VERSION, StoredSegment, ViewBatch
 
 _POINT_TABLE = "metric_points"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch as Arrow tables, and what goes before they come. `owed_anew`: what is owed has changed."""
+
+    sequence: int
+    tables: dict[str, pa.Table]
+    gone_runs: list[str]
+    gone_segments: list[str]
+    owed_anew: bool
 
 
 class DuckDbWriter:
@@ -108,21 +120,29 @@ class DuckDbWriter:
             {row["point_id"] for row in self._engine.rows(sql("select_known_points"), {"ids": ids})} if ids else set()
         )
 
-    def write(self, batch: ViewBatch) -> None:
-        tables = self._tables(batch)
-        with self._engine.transaction() as cursor:
-            if batch.gone_runs:
-                run_ids = {"run_ids": sorted(batch.gone_runs)}
-                for name in ("delete_runs", "delete_tool_calls", "delete_decisions"):
-                    cursor.execute(sql(name), run_ids)
-            if batch.gone_segments:
-                cursor.execute(sql("delete_segments"), {"segment_ids": sorted(batch.gone_segments)})
-            if batch.owed != self._owed:
-                cursor.execute(sql("delete_owed"))
-            for name, rows in tables.items():
-                _insert(cursor, name, rows)
-            cursor.execute(sql("update_position"), {"sequence": batch.sequence})
+    def prepare(self, batch: ViewBatch) -> Prepared:
+        owed_anew = batch.owed != self._owed
+        prepared = Prepared(
+            batch.sequence, self._tables(batch), sorted(batch.gone_runs), sorted(batch.gone_segments), owed_anew
+        )
         self._owed = batch.owed
+        return prepared
+
+    def commit(self, prepared: Prepared) -> None:
+        with self._engine.transaction() as cursor:
+            if prepared.gone_runs:
+                for name in ("delete_runs", "delete_tool_calls", "delete_decisions"):
+                    cursor.execute(sql(name), {"run_ids": prepared.gone_runs})
+            if prepared.gone_segments:
+                cursor.execute(sql("delete_segments"), {"segment_ids": prepared.gone_segments})
+            if prepared.owed_anew:
+                cursor.execute(sql("delete_owed"))
+            for name, rows in prepared.tables.items():
+                _insert(cursor, name, rows)
+            cursor.execute(sql("update_position"), {"sequence": prepared.sequence})
+
+    def write(self, batch: ViewBatch) -> None:
+        self.commit(self.prepare(batch))
 
     def tidy(self) -> None:
         self._engine.tidy()

@@ -46,7 +46,8 @@ class EngineBench:
         """Project bodies as the next frames of the record, in one batch."""
         batch = self.prepare(*bodies, tenant=tenant)
         self.writer.write(batch)
-        self._projection.written(batch)
+        self._projection.placed(batch)
+        self._projection.written()
         return batch
 
     def prepare(self, *bodies: Body, tenant: str = DEFAULT_TENANT) -> ViewBatch:

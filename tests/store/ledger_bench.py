@@ -106,7 +106,8 @@ class View:
         batch = self._projection.project(list(frames))
         self._sequence = batch.sequence
         self.writer.write(batch)
-        self._projection.written(batch)
+        self._projection.placed(batch)
+        self._projection.written()
         return batch
 
     def restart(self) -> None:
@@ -117,7 +118,8 @@ class View:
         batch = self._projection.settle(self._sequence, at_once=True)
         if batch is not None:
             self.writer.write(batch)
-            self._projection.written(batch)
+            self._projection.placed(batch)
+            self._projection.written()
 
     def digests(self) -> dict[str, str]:
         self.settle()
@@ -169,17 +171,24 @@ def renumbered(frames: Iterable[Frame]) -> list[Frame]:
 
 
 class FailingWriter:
-    """A DuckDB writer whose `write` does first what it is told: raise, wait, count."""
+    """A DuckDB writer whose commits do first what they are told: raise, wait, count."""
 
     def __init__(self, engine: Engine, before_write: Callable[[ViewBatch], None]) -> None:
         self._writer = DuckDbWriter(engine)
         self._before_write = before_write
         self.written: list[ViewBatch] = []
 
-    def write(self, batch: ViewBatch) -> None:
+    def prepare(self, batch: ViewBatch) -> Any:
+        return batch, self._writer.prepare(batch)
+
+    def commit(self, prepared: Any) -> None:
+        batch, inner = prepared
         self._before_write(batch)
-        self._writer.write(batch)
+        self._writer.commit(inner)
         self.written.append(batch)
+
+    def write(self, batch: ViewBatch) -> None:
+        self.commit(self.prepare(batch))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)

@@ -114,13 +114,13 @@ def test_a_frame_that_cannot_be_read_does_not_keep_the_folder_from_opening():
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """The view is written only once this is set."""
     release = threading.Event()
-    write = DuckDbWriter.write
+    commit = DuckDbWriter.commit
 
-    def wait(self, batch) -> None:
+    def wait(self, prepared) -> None:
         assert release.wait(20)
-        write(self, batch)
+        commit(self, prepared)
 
-    monkeypatch.setattr(DuckDbWriter, "write", wait)
+    monkeypatch.setattr(DuckDbWriter, "commit", wait)
     return release
 
 

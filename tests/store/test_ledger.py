@@ -140,14 +140,14 @@ def test_closing_projects_what_was_acknowledged(open_ledger, data):
 
 def test_closing_does_not_wait_for_ever_for_a_batch_that_hangs(data, monkeypatch):
     entered, release = threading.Event(), threading.Event()
-    write = DuckDbWriter.write
+    commit = DuckDbWriter.commit
 
-    def hang(self, batch) -> None:
+    def hang(self, prepared) -> None:
         entered.set()
         assert release.wait(20)
-        write(self, batch)
+        commit(self, prepared)
 
-    monkeypatch.setattr(DuckDbWriter, "write", hang)
+    monkeypatch.setattr(DuckDbWriter, "commit", hang)
     ledger = Ledger.open(data)
     last = ledger.journal.append(DRAFTS[0])
     assert entered.wait(20)

@@ -4,13 +4,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from store import projector as projector_module
 from store.duckdb.engine import Engine
-from store.errors import BadQuery, ViewError
+from store.errors import BadQuery, RowRefused, ViewError
 from store.journal.journal import Journal
 from store.projection import Projection
 from store.projector import Projector
@@ -238,6 +241,46 @@ def test_a_quarantined_frame_stands_once_though_the_write_behind_it_failed(follo
     assert follower.quarantined() == [1, 6]
     assert follower.projector.readiness()["quarantined_frames"] == 2
     assert reached == sorted(reached)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    outcomes=st.lists(st.sampled_from(["written", "written", "engine", "rows"]), max_size=14), frames=st.integers(1, 4)
+)
+@pytest.mark.usefixtures("impatient")
+def test_whatever_fails_while_the_next_batch_is_placed_nothing_is_lost_or_twice(
+    tmp_path, monkeypatch, outcomes, frames
+):
+    monkeypatch.setattr(projector_module, "BATCH_FRAMES_MAX", frames)
+    left = iter(outcomes)
+
+    def fail(_: ViewBatch) -> None:
+        match next(left, "written"):
+            case "engine":
+                raise ViewError("for a moment")
+            case "rows":
+                raise RowRefused("a row that does not fit")
+
+    with TemporaryDirectory(dir=tmp_path) as folder:
+        follower = Follower(Path(folder))
+        try:
+            follower.before_write = fail
+            reached: list[int] = []
+            follower.projector._on_batch = lambda batch, _: reached.append(batch.sequence)
+            follower.reach(follower.append(*DRAFTS))
+            refused = follower.quarantined()
+            assert len(refused) <= outcomes.count("rows")
+            assert reached == sorted(reached)
+            whole = View()
+            for frame in follower.journal.frames_after(0):
+                if frame.sequence not in refused:
+                    whole.project([frame])
+            for name, digest in whole.digests().items():
+                if name != "quarantine":
+                    assert settled_digests(follower.engine)[name] == digest, name
+            whole.close()
+        finally:
+            follower.close()
 
 
 def test_a_failure_nobody_foresaw_is_a_reason_not_to_be_ready(follower):
