@@ -25,8 +25,8 @@ from store.record import Frame, Signal
 from store.unwritten import Unwritten
 from store.view import Lookups, ViewBatch, Writer
 
-REMEMBERED_SPANS_MAX = 200_000
-"""Spans kept with their traces between batches: about 200 MB. Older traces are read back from the view when touched."""
+REMEMBERED_SPANS_MAX = 100_000
+"""Spans kept with their traces between batches: 150 to 200 MB. Older traces are read back from the view when touched."""
 
 
 REST_BEGINS_SECONDS = 0.05
