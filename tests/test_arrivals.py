@@ -29,6 +29,7 @@ DETAILS = 1  # Every attribute of every step would take most of the time; `test_
 ASKED = {"runs", "run", "steps", "step", "tool_calls", "decisions", "messages", "replay", "events", "metric_points",
          "content", "new_steps"}  # fmt: skip
 NOT_OF_THE_MODEL = {"status"}
+OF_A_RUN = ("steps of ", "tool_calls of ", "decisions of ", "messages of ", "replay of ")
 
 
 def told_of(records: tuple[Record, ...], how: Arrival) -> dict[str, Any]:
@@ -39,12 +40,15 @@ def told_of(records: tuple[Record, ...], how: Arrival) -> dict[str, Any]:
         return answers(reader, DEFAULT_TENANT, details=DETAILS)
 
 
-def holds(name: str, how: Arrival) -> None:
-    """What is told after this arrival is what is told of the capture that comes at once, in the order it was sent."""
-    records = records_of(name)
+def expected(name: str) -> dict[str, Any]:
+    """What is told of a capture that comes at once, in the order it was sent."""
     if name not in EXPECTED:
-        EXPECTED[name] = told_of(records, as_sent(records))
-    found = difference(EXPECTED[name], told_of(records, how))
+        EXPECTED[name] = told_of(records_of(name), as_sent(records_of(name)))
+    return EXPECTED[name]
+
+
+def holds(name: str, how: Arrival) -> None:
+    found = difference(expected(name), told_of(records_of(name), how))
     assert found is None, f"{found}\n{how}"
 
 
@@ -72,6 +76,20 @@ def test_every_record_alone_from_the_last_to_the_first_twice_and_all_again_after
     numbers = [*range(len(records_of(name)))]
     at_once = [[number] for number in reversed(numbers) for _ in range(2)]
     holds(name, Arrival([*at_once, numbers], restarts=frozenset({len(at_once)})))
+
+
+def test_a_run_is_told_the_same_beside_all_others_as_alone() -> None:
+    records = [record for name in NAMES for record in records_of(name)]
+    together = told_of(tuple(records), as_sent(records))
+    runs = {run["run_id"]: run for run in together["runs"]}
+    for name in NAMES:
+        alone = expected(name)
+        for run in alone["runs"]:
+            assert difference(run, runs.pop(run["run_id"])) is None, name
+        questions = [key for key in alone if key.startswith(OF_A_RUN)]
+        found = difference({key: alone[key] for key in questions}, {key: together[key] for key in questions})
+        assert found is None, f"{name}: {found}"
+    assert runs == {}
 
 
 @pytest.mark.xfail(strict=True, reason="messages of log records without a time are told in the order of their arrival")
