@@ -33,7 +33,7 @@ README = (ROOT / "README.md").read_text()
 READY_SECONDS = 60
 BLOCK_SECONDS = 120
 STOP_SECONDS = 30
-LINES_MAX = 170
+LINES_MAX = 180
 
 # Where curl is not installed: the same request from Python, so that the block is run all the same.
 CURL = f"""#!{sys.executable}
