@@ -1,7 +1,7 @@
 """One row per logical tool call, out of the places that tell of it.
 
-What joins them, in this order: the same call id (and tool) in a run; nesting; the same tool name in order of time. Never a call
-id alone across runs.
+What joins them, in this order: the same call id (and tool) in a run; nesting; the same tool name in order of time. Never a
+call id alone across runs.
 
 A run's traces are read in order of time. Requests come first, then what a history recalls of requests that were not sent or
 were sent under another id, then what was executed, then answers. Last it is judged what steps do not say of themselves: that

@@ -1,8 +1,8 @@
 """Approvals and other verdicts. What telemetry says itself is `explicit`; what is worked out names its rule.
 
 Few libraries send who approved what. Where none says so, an approval is seen by what followed: the call was executed (allow),
-or the model was told of a refusal without an execution (deny), or neither yet (ask). A run can be continued twice from the same
-question: each continuation has a decision of its own.
+or the model was told of a refusal without an execution (deny), or neither yet (ask). A run can be continued twice from the
+same question: each continuation has a decision of its own.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
 """Which traces are one run. Every reason to join two of them is a tie: a number that both would name.
 
 That a later trace goes on with an earlier one is told by an id of the run or of the workflow that both say, or by a tool call
-that the earlier one left open, with what makes its id tell more than chance (alone it does not: some models number their calls
-from 1). Each becomes a tie with its rule in it, so that a view can look ties up without knowing the rules, and joining is a
-function of ties and times.
+that the earlier one left open, with what makes its id tell more than chance (alone it does not: some models number their
+calls from 1). Each becomes a tie with its rule in it, so that a view can look ties up without knowing the rules, and joining
+is a function of ties and times.
 
 There are two kinds: `shares` are the same in every segment of a run; `takes` of a later one meet `leaves` of an earlier one.
 """

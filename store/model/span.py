@@ -106,6 +106,8 @@ class Span:
     output_messages: list[str] | None = None
     system_instructions: list[str] | None = None
     tool_definitions: list[str] | None = None
+    all_messages: list[str] | None = None
+    """An agent's own copy of its whole conversation, read where no model call below it tells any."""
     arguments: str | None = None
     result: str | None = None
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])

@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS step_versions (
     output_messages VARCHAR[],
     system_instructions VARCHAR[],
     tool_definitions VARCHAR[],
+    all_messages VARCHAR[],
     arguments VARCHAR,
     result VARCHAR,
     tool_requests VARCHAR USING COMPRESSION zstd,
