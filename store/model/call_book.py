@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from store.model.dialect import dialect_of_scope
 from store.model.ids import record_id
 from store.model.span import Span, ToolAnswer, ToolRequest
-from store.model.tool_calls import Told, ToolCall, is_silent
+from store.model.tool_calls import REQUESTING_KINDS, Told, ToolCall, is_silent
 from store.model.trace import Given, Talk, Trace
 
 TOOLS_CALL = "tools/call"
@@ -82,8 +82,8 @@ class CallBook:
 
     def _read_requests(self, spans: list[Span], talk: dict[str, Talk]) -> None:
         for span in spans:
-            if span.kind not in ("llm", "other"):
-                continue  # An agent's or workflow's messages repeat those of the model calls below it.
+            if span.kind not in REQUESTING_KINDS:
+                continue
             for request in talk[span.span_id].requests:
                 call = self._requested(request)
                 if call.requesting is None:
@@ -102,7 +102,7 @@ class CallBook:
         before: Span | None = None
         dealt_with: set[str] | None = None
         for span in spans:
-            if span.kind not in ("llm", "other"):
+            if span.kind not in REQUESTING_KINDS:
                 continue
             for answer in talk[span.span_id].answers:
                 if not answer.id or not answer.name or self._by_id.get(answer.id):

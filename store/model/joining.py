@@ -19,7 +19,7 @@ from store.model.dialect import dialect_of_scope
 from store.model.ids import segment_id
 from store.model.span import Span
 from store.model.tally import start_of
-from store.model.tool_calls import is_silent
+from store.model.tool_calls import REQUESTING_KINDS, is_silent
 from store.model.trace import Trace
 
 
@@ -96,8 +96,9 @@ def facts_of(trace: Trace) -> SegmentFacts:
     requested: set[str] = set()
     answered: set[str] = set()
     asked: set[str] = set()
-    for said in trace.talk().values():
-        requested.update(request.id for request in said.requests if request.id)
+    for span_id, said in trace.talk().items():
+        if said.requests and trace.spans[span_id].kind in REQUESTING_KINDS:
+            requested.update(request.id for request in said.requests if request.id)
         answered.update(answer.id for answer in said.answers if answer.id)
         asked.update(call.id for call in said.approvals if call.id)
     executed: set[str] = set()

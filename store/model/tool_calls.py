@@ -12,6 +12,8 @@ from store.model.ids import step_id
 from store.model.span import Span
 from store.model.trace import Given
 
+REQUESTING_KINDS: Final = ("llm", "other")
+"""Steps whose requests count: the messages of agents, turns and workflows repeat those of the model calls below them."""
 _SOURCES: Final = {"mcp": "mcp", "builtin": "builtin", "provider_hosted": "provider_hosted"}
 """What a tool's type says of where it lives. That it is a function is also said of an MCP server's."""
 
