@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from store.model.content import Content, ContentSink
+from store.model.joining import SegmentFacts, facts_of, join
 from store.model.normalise import normalise_spans
 from store.model.normalise_logs import normalise_logs
 from store.model.normalise_metrics import normalise_metrics
-from store.model.runs import SegmentFacts, WholeRun, facts_of, join, whole_run
+from store.model.runs import WholeRun, whole_run
 from store.model.span import Event, MetricPoint, Span, SpanBody
 from store.model.talk import Listener
 from store.model.trace import Trace
@@ -37,9 +38,9 @@ REST_FACTOR = 10
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the view has a trace: its conversation, and the run that it is a segment of."""
+    """Where the view has a trace: its ties, and the run that it is a segment of."""
 
-    conversation_id: str | None
+    ties: frozenset[int]
     run_id: str
 
 
@@ -88,7 +89,7 @@ class TraceMemory:
             held -= len(trace.spans) + len(trace.events)
 
     def _place(self, facts: SegmentFacts, run_id: str) -> None:
-        self._places[facts.tenant, facts.trace_id] = Place(facts.conversation_id, run_id)
+        self._places[facts.tenant, facts.trace_id] = Place(facts.ties, run_id)
 
     def forget(self) -> None:
         self._traces.clear()
@@ -229,8 +230,8 @@ class Projection:
         self._owed.difference_update(alive)
         fresh = {key: facts_of(trace) for key, trace in alive.items()}
         places = {key: place for key in alive if (place := self._memory.place(key)) is not None}
-        groups, in_run = self._groups(fresh, places)
-        runs = [run for segments in groups for run in join(segments)]
+        segments, in_run = self._tied(fresh, places)
+        runs = join(segments)
         # A run is worked out anew when a trace of it is new or changed, came to it, or left it.
         changed = {place.run_id for place in places.values()}
         for run in runs:
@@ -255,24 +256,25 @@ class Projection:
                 if self._memory.place(key) is not None:
                     batch.gone_segments.add(member.facts.segment_id)
 
-    def _groups(
+    def _tied(
         self, fresh: dict[tuple[str, str], SegmentFacts], places: dict[tuple[str, str], Place]
-    ) -> tuple[list[list[SegmentFacts]], dict[tuple[str, str], str]]:
-        """Segments that may belong together (a conversation, or one alone), and the run each stored one is in now.
+    ) -> tuple[list[SegmentFacts], dict[tuple[str, str], str]]:
+        """Every segment that may belong with the fresh ones, these included, and the run each stored one is in now.
 
-        The conversations that a trace has left are looked at, too.
+        Ties that a trace has no longer are followed, too; so are those of what is found, until nothing more is.
         """
-        names = {(tenant, facts.conversation_id) for (tenant, _), facts in fresh.items()}
-        names |= {(tenant, place.conversation_id) for (tenant, _), place in places.items()}
         in_run = {key: place.run_id for key, place in places.items()}
-        groups: dict[tuple[str, str], list[SegmentFacts]] = {}
-        for segment in self._writer.conversations([(tenant, name) for tenant, name in names if name]):
-            key = (segment.facts.tenant, segment.facts.trace_id)
-            in_run[key] = segment.run_id
-            if key not in fresh:
-                groups.setdefault((segment.facts.tenant, segment.facts.conversation_id or ""), []).append(segment.facts)
-        alone = [[facts] for facts in fresh.values() if not facts.conversation_id]
-        for (tenant, _), facts in fresh.items():
-            if facts.conversation_id:
-                groups.setdefault((tenant, facts.conversation_id), []).append(facts)
-        return [*groups.values(), *alone], in_run
+        found = dict(fresh)
+        wanted = {tied for facts in fresh.values() for tied in facts.ties}.union(*(one.ties for one in places.values()))
+        followed: set[int] = set()
+        while wanted:
+            followed |= wanted
+            reached = self._writer.tied(wanted)
+            wanted = set()
+            for segment in reached:
+                key = (segment.facts.tenant, segment.facts.trace_id)
+                in_run[key] = segment.run_id
+                if key not in found:
+                    found[key] = segment.facts
+                    wanted |= segment.facts.ties - followed
+        return list(found.values()), in_run

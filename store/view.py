@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from store.model.content import Content
-from store.model.runs import SegmentFacts, WholeRun
+from store.model.joining import SegmentFacts
+from store.model.runs import WholeRun
 from store.model.span import Event, MetricPoint, Span, SpanBody
 from store.model.trace import Trace
 from store.record import Position
@@ -65,8 +66,8 @@ class Lookups(Protocol):
         """The stored segments of some traces, by (tenant, trace id)."""
         ...
 
-    def conversations(self, ids: Iterable[tuple[str, str]]) -> list[StoredSegment]:
-        """Every stored segment of some conversations, by (tenant, conversation id)."""
+    def tied(self, ties: Iterable[int]) -> list[StoredSegment]:
+        """Every stored segment that has one of these ties (see `store/model/joining.py`; a tie is of one tenant)."""
         ...
 
     def owed(self) -> frozenset[tuple[str, str]]:

@@ -203,6 +203,8 @@ def present_call(row: dict[str, Any], texts: dict[str, str]) -> ToolCallRow:
         mcp_client_step=row["mcp_client_step"],
         mcp_server_step=row["mcp_server_step"],
         mcp_rounds=row["mcp_rounds"],
+        attempts=row["attempts"],
+        executing_steps=row["executing_steps"] or ([row["executing_step"]] if row["executing_step"] else []),
     )
 
 
@@ -216,7 +218,7 @@ def present_decision(row: dict[str, Any], texts: dict[str, str]) -> DecisionRow:
         verdict=row["verdict"],
         action=row["action"],
         decided_by_kind=row["decided_by_kind"],
-        decided_by=None,
+        decided_by=row["decided_by"],
         reason=texts.get(row["reason"] or ""),
         requested_at=rfc3339(row["requested_ns"]),
         decided_at=rfc3339(row["decided_ns"]),

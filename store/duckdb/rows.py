@@ -9,8 +9,9 @@ import msgspec
 import pyarrow as pa
 
 from store.model.decisions import Decision
-from store.model.runs import Joined, Run, SegmentFacts
-from store.model.span import Event, Span, SpanBody, ToolAnswer, ToolRequest
+from store.model.joining import Joined, SegmentFacts
+from store.model.runs import Run
+from store.model.span import Event, Span, SpanBody, ToolAnswer, ToolRequest, Verdict
 from store.model.tool_calls import ToolCall, name_step
 
 SPAN_FIELDS: Final = tuple(field.name for field in fields(Span))
@@ -21,7 +22,8 @@ RUN_FIELDS: Final = tuple(field.name for field in fields(Run))
 _encode = msgspec.json.Encoder().encode
 _requests = msgspec.json.Decoder(list[ToolRequest])
 _answers = msgspec.json.Decoder(list[ToolAnswer])
-_AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "segments"})
+_verdicts = msgspec.json.Decoder(list[Verdict])
+_AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "verdicts", "segments"})
 
 
 def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[Any]]:
@@ -47,9 +49,9 @@ def event_of(row: dict[str, Any]) -> Event:
 
 def _talk(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("tool_requests", "approvals"):
-        if name in values:
-            values[name] = _requests.decode(values[name]) if values[name] else []
+        values[name] = _requests.decode(values[name]) if values[name] else []
     values["tool_answers"] = _answers.decode(values["tool_answers"]) if values["tool_answers"] else []
+    values["verdicts"] = _verdicts.decode(values["verdicts"]) if values["verdicts"] else []
     return values
 
 
@@ -57,7 +59,8 @@ def facts_of_row(row: dict[str, Any]) -> SegmentFacts:
     """What joining needs of a stored segment."""
     return SegmentFacts(
         row["tenant"], row["trace_id"], row["segment_id"], row["conversation_id"], row["start_ns"],
-        row["first_sequence"], row["last_sequence"], frozenset(row["pending"] or ()), frozenset(row["handled"] or ()),
+        row["first_sequence"], row["last_sequence"],
+        *(frozenset(row[name] or ()) for name in ("shares", "leaves", "takes")),
     )  # fmt: skip
 
 
@@ -73,8 +76,9 @@ def segment_row(segment: Joined) -> dict[str, Any]:
         "start_ns": facts.start_ns,
         "first_sequence": facts.first_sequence,
         "last_sequence": facts.last_sequence,
-        "pending": sorted(facts.pending) or None,
-        "handled": sorted(facts.handled) or None,
+        "shares": sorted(facts.shares) or None,
+        "leaves": sorted(facts.leaves) or None,
+        "takes": sorted(facts.takes) or None,
         "continues": segment.continues,
         "rule": segment.rule,
     }
@@ -104,6 +108,9 @@ def call_row(run: Run, call: ToolCall, position: int) -> dict[str, Any]:
         "mcp_client_step": name_step(call.clients[-1] if call.clients else None),
         "mcp_server_step": name_step(call.servers[-1] if call.servers else None),
         "mcp_rounds": call.rounds,
+        "attempts": call.attempts,
+        "executing_steps": [name_step(span) for span in call.executions] if len(call.executions) > 1 else None,
+        "step_outcomes": _encode(outcomes).decode() if (outcomes := call.outcomes()) else None,
         "position": position,
     }
 
@@ -120,6 +127,7 @@ def decision_row(run: Run, decision: Decision, position: int) -> dict[str, Any]:
         "verdict": decision.verdict,
         "action": decision.action,
         "decided_by_kind": decision.decided_by_kind,
+        "decided_by": decision.decided_by,
         "reason": decision.reason,
         "requested_ns": decision.requested_ns,
         "decided_ns": decision.decided_ns,

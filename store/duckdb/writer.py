@@ -93,18 +93,10 @@ class DuckDbWriter:
             if (row["tenant"], row["trace_id"]) in wanted
         ]
 
-    def conversations(self, ids: Iterable[tuple[str, str]]) -> list[StoredSegment]:
-        wanted = set(ids)
-        if not wanted:
-            return []
-        rows = self._engine.rows(
-            sql("select_conversations"), {"conversation_ids": sorted({conversation for _, conversation in wanted})}
-        )
-        return [
-            StoredSegment(facts_of_row(row), row["run_id"])
-            for row in rows
-            if (row["tenant"], row["conversation_id"]) in wanted
-        ]
+    def tied(self, ties: Iterable[int]) -> list[StoredSegment]:
+        wanted = sorted(set(ties))
+        rows = self._engine.rows(sql("select_tied"), {"ties": wanted}) if wanted else []
+        return [StoredSegment(facts_of_row(row), row["run_id"]) for row in rows]
 
     def owed(self) -> frozenset[tuple[str, str]]:
         self._owed = frozenset((row["tenant"], row["trace_id"]) for row in self._engine.rows(sql("select_owed")))

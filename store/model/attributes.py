@@ -114,7 +114,7 @@ class AttributeReader:
             pieces = self._sink.put_value(span.tenant, value)
         place = f"attributes/{key}"
         self.pieces[place] = pieces.as_json()
-        if column == "unread_messages" or getattr(span, column) is not None or value in (None, ""):
+        if getattr(span, column) is not None or value in (None, ""):
             return
         if rule.only_json and not isinstance(parsed(value), dict | list):
             return

@@ -1,15 +1,18 @@
 """The conversation of a run, every message once, where it was first seen.
 
 Each model call is given the whole history again, so a message is new only where a call's input holds it more often than
-the conversation does so far. What a model said is new by definition. Equality is of role and parts: a finish reason, or the
-order of keys, does not make another message.
+the conversation does so far. What a model said is new by definition. Equality is of role and parts: a finish reason, the
+order of keys, or the id of a call does not make another message, and histories leave out what a model thought.
+
+An agent's or a workflow's messages repeat those of the model calls below it. They are read where no such call tells any (it
+failed, or is not recorded), and for the one thing that no model is told: the answer to a question for leave.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,6 +21,8 @@ from store.model.span import Event, Span
 from store.model.trace import Trace
 
 _SPEAKING_KINDS = ("llm", "other")
+_REPEATING_KINDS = ("agent", "workflow")
+_ANSWER: Final = "approval_response"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class Pieces:
     system: list[str]
     given: list[str]
     said: list[str]
+    answers_only: bool = False
+    """Whether nothing but answers to questions for leave is wanted of them."""
 
 
 def pieces_of_step(span: Span, events: list[Event]) -> Pieces:
@@ -68,9 +75,8 @@ def content_ids(traces: list[Trace]) -> set[str]:
     return {
         piece
         for trace in traces
-        for span, pieces in _speaking(trace)
+        for _, pieces in _speaking(trace)
         for piece in (*pieces.system, *pieces.given, *pieces.said)
-        if span.kind in _SPEAKING_KINDS
     }
 
 
@@ -80,18 +86,43 @@ def conversation(traces: list[Trace], texts: dict[str, str]) -> Iterator[Message
     for trace in traces:
         for span, pieces in _speaking(trace):
             yield from _new(span, "system", pieces.system, seen, texts)
-            yield from _new(span, "input", pieces.given, seen, texts)
-            for piece in pieces.said:
+            for message in _new(span, "input", pieces.given, seen, texts):
+                if not pieces.answers_only:
+                    yield message
+                elif answers := [part for part in message.parts if part["type"] == _ANSWER]:
+                    yield replace(message, parts=answers)
+            for nth, piece in enumerate(pieces.said, 1):
                 message = read_message(texts.get(piece, "null"), "assistant")
                 seen[_identity(message)] += 1
+                if nth == len(pieces.said) and span.finish_reason:  # Said of the step is said of its last message.
+                    message.setdefault("finish_reason", span.finish_reason)
                 yield _message(span, "output", message, piece)
 
 
 def _speaking(trace: Trace) -> Iterator[tuple[Span, Pieces]]:
+    """Model calls with their messages; and those of agents and workflows, as far as nothing below them tells any."""
     events = events_by_step(trace)
+    pieces = {span.span_id: pieces_of_step(span, events.get(span.span_id, [])) for span in trace.ordered()
+              if span.kind in _SPEAKING_KINDS or span.kind in _REPEATING_KINDS}  # fmt: skip
+    given_below: set[str] = set()
+    said_below: set[str] = set()
     for span in trace.ordered():
+        own = pieces.get(span.span_id)
+        if own is not None and own.given and span.kind in _SPEAKING_KINDS:
+            given_below.update(above.span_id for above in trace.ancestors(span))
+        if own is not None and own.said:
+            said_below.update(above.span_id for above in trace.ancestors(span))
+    for span in trace.ordered():
+        own = pieces.get(span.span_id)
+        if own is None:
+            continue
         if span.kind in _SPEAKING_KINDS:
-            yield span, pieces_of_step(span, events.get(span.span_id, []))
+            yield span, own
+        elif span.span_id not in given_below:
+            said = [] if span.span_id in said_below else own.said
+            yield span, Pieces(own.system, own.given or ([] if said else span.all_messages or []), said)
+        elif span.verdicts:
+            yield span, Pieces([], own.given, [], answers_only=True)
 
 
 def _new(
@@ -113,7 +144,10 @@ def _message(span: Span, direction: str, message: dict[str, Any], piece: str) ->
 
 
 def _identity(message: dict[str, Any]) -> bytes:
-    said = [message["role"], [_telling(part) for part in message["parts"]]]
+    parts = message["parts"]
+    if message["role"] == "assistant":  # Histories leave out what was thought.
+        parts = [part for part in parts if part["type"] != "reasoning"] or parts
+    said = [message["role"], [_telling(part) for part in parts]]
     return sha256(msgspec.json.encode(said, order="sorted")).digest()
 
 
@@ -123,7 +157,8 @@ def _telling(part: dict[str, Any]) -> dict[str, Any]:
         case "text" | "reasoning":
             return {"type": part["type"], "content": part.get("content")}
         case "tool_call":
-            return {key: part.get(key) for key in ("type", "id", "name", "arguments")}
+            # Without its id: a history may have the call's where the answer has the item's. Two equal calls are counted.
+            return {key: part.get(key) for key in ("type", "name", "arguments")}
         case "tool_call_response":
             return {key: part.get(key) for key in ("type", "id", "response")}
         case _:

@@ -1,8 +1,8 @@
 """Approvals and other verdicts. What telemetry says itself is `explicit`; what is worked out names its rule.
 
-No library sends who approved what, so an approval is seen by what followed: the call was executed (allow), or the model was
-told of a refusal without an execution (deny), or neither yet (ask). A run can be continued twice from the same question: each
-continuation has a decision of its own.
+Few libraries send who approved what. Where none says so, an approval is seen by what followed: the call was executed (allow),
+or the model was told of a refusal without an execution (deny), or neither yet (ask). A run can be continued twice from the
+same question: each continuation has a decision of its own.
 """
 
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from store.model.ids import record_id, step_id
 from store.model.span import Span
 from store.model.tool_calls import Told, ToolCall, name_step
-from store.model.trace import Trace
+from store.model.trace import Given, Trace
 
 ELICITATION = "elicitation/create"
+_TELLING_KINDS = ("guardrail", "approval_wait")
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Decision:
     verdict: str
     action: str
     decided_by_kind: str | None
+    decided_by: str | None
     reason: str | None
     requested_ns: int
     decided_ns: int
@@ -37,31 +39,48 @@ class Decision:
 
 
 def decisions_of(run_id: str, calls: list[ToolCall], traces: list[Trace]) -> list[Decision]:
-    """The decisions of a run in the order they were asked for."""
-    found = [decision for call in calls if call.asked_ns for decision in _approvals(run_id, call, traces)]
-    by_step = {(span.trace_id, span.span_id): call for call in calls for span in (*call.servers, *call.clients)}
+    """The decisions of a run in the order they were asked for. Sets `waited_ns` of calls that waited while they ran."""
+    found = [decision for call in calls if call.asked_ns or call.given for decision in _approvals(run_id, call, traces)]
+    by_step = {(span.trace_id, span.span_id): call for call in calls
+               for span in (*call.servers, *call.clients, *call.executions, *call.refused, *call.interruptions)}  # fmt: skip
     for trace in traces:
         for span in trace.ordered():
-            if span.mcp_method == ELICITATION and not _within_elicitation(trace, span):
-                above = (by_step.get((parent.trace_id, parent.span_id)) for parent in trace.ancestors(span))
-                found.append(_elicitation(run_id, span, next((call for call in above if call), None)))
-            elif span.kind == "guardrail":
+            kind = span.kind
+            if kind not in _TELLING_KINDS and span.mcp_method != ELICITATION:
+                continue
+            above = (by_step.get((parent.trace_id, parent.span_id)) for parent in trace.ancestors(span))
+            call = next((call for call in above if call), None)
+            if kind == "guardrail":
                 found.append(_guardrail(run_id, span))
+            elif kind == "approval_wait":
+                if not any(verdict.verdict for verdict in span.verdicts):
+                    found.append(_wait(run_id, span, call))
+            elif not _within_elicitation(trace, span):
+                found.append(_elicitation(run_id, span, call))
+                if call is not None and span.end_ns:
+                    call.waited_ns += max(span.end_ns - span.start_ns, 0)
     return sorted(found, key=lambda one: (one.requested_ns, one.decided_ns, one.decision_id))
 
 
 def _approvals(run_id: str, call: ToolCall, traces: list[Trace]) -> Iterator[Decision]:
     before: list[Trace] = []
     branch = ""  # The first decision has the question's own id, whoever decides it.
+    foretold = False  # A verdict was said, and what follows from it has not been seen yet.
     for trace in traces:
         ran, told = call.ran_in(trace.trace_id), call.told_in(trace.trace_id)
-        if ran is not None:
+        given = call.given_in(trace.trace_id)
+        if given is not None:
+            yield _said(run_id, call, branch, given, done=ran is not None or told is not None)
+            branch, foretold = trace.trace_id, ran is None and told is None
+        elif foretold and (ran is not None or told is not None):
+            foretold = False
+        elif ran is not None and call.asked_ns:
             yield _approval(
-                run_id, call, branch, verdict="allow", action="executed", step=ran,
+                run_id, call, branch, verdict="allow", action="executed", step=ran, reason=_said_with(trace),
                 rule="the call was executed after the approval was asked for",
             )  # fmt: skip
             branch = trace.trace_id
-        elif told is not None and not _ran_before(call, told, before):
+        elif told is not None and call.asked_ns and not _ran_before(call, told, before):
             yield _approval(
                 run_id, call, branch, verdict="deny", action="blocked", step=told.span, reason=told.result,
                 rule="the model was given an answer and the call was never executed",
@@ -69,10 +88,36 @@ def _approvals(run_id: str, call: ToolCall, traces: list[Trace]) -> Iterator[Dec
             branch = trace.trace_id
         before.append(trace)
     if not branch:
-        rule = "the run says that it waits for approval of this call"
-        if call.supposed:
-            rule = "the tool's step ended without a result, which this library always sends, and no model was told one"
+        rule = call.supposed_by or "the run says that it waits for approval of this call"
         yield _approval(run_id, call, branch, verdict="ask", action="none", rule=rule)
+
+
+def _said_with(trace: Trace) -> str | None:
+    """What a run was gone on with, where it says so without saying what it means: the reason of what followed."""
+    said = (given.verdict.reason for given in trace.verdicts() if given.verdict.verdict is None)
+    return next((reason for reason in said if reason), None)
+
+
+def _said(run_id: str, call: ToolCall, branch: str, given: Given, *, done: bool) -> Decision:
+    verdict = given.verdict
+    allowed = verdict.verdict == "allow"
+    return Decision(
+        decision_id=record_id("decision", run_id, "approval", call.key, *([branch] if branch else [])),
+        kind=verdict.kind,
+        target=call.name,
+        call=call,
+        verdict=verdict.verdict or "ask",
+        action="blocked" if not allowed else "executed" if done else "none",
+        decided_by_kind=verdict.by,
+        decided_by=None,
+        reason=verdict.reason,
+        requested_ns=call.asked_ns or given.asked_ns or given.decided_ns,
+        decided_ns=given.decided_ns,
+        request_step=name_step(call.asking),
+        decide_step=name_step(given.span),
+        evidence="explicit",
+        evidence_rule="the answer was sent",
+    )
 
 
 def _ran_before(call: ToolCall, told: Told, before: list[Trace]) -> bool:
@@ -94,12 +139,13 @@ def _approval(
         verdict=verdict,
         action=action,
         decided_by_kind="human" if step else None,
+        decided_by=None,
         reason=reason,
         requested_ns=call.asked_ns,
         decided_ns=step.start_ns if step else 0,
         request_step=name_step(call.asking),
         decide_step=name_step(step),
-        evidence="inferred" if step or call.supposed else "explicit",
+        evidence="inferred" if step or call.supposed_by else "explicit",
         evidence_rule=rule,
     )
 
@@ -113,6 +159,7 @@ def _elicitation(run_id: str, span: Span, call: ToolCall | None) -> Decision:
         verdict="ask",
         action="none",
         decided_by_kind="human",
+        decided_by=None,
         reason=None,
         requested_ns=span.start_ns,
         decided_ns=span.end_ns,
@@ -123,23 +170,46 @@ def _elicitation(run_id: str, span: Span, call: ToolCall | None) -> Decision:
     )
 
 
+def _wait(run_id: str, span: Span, call: ToolCall | None) -> Decision:
+    return Decision(
+        decision_id=record_id("decision", run_id, "wait", span.trace_id, span.span_id),
+        kind="human_approval",
+        target=call.name if call else None,
+        call=call,
+        verdict="ask",
+        action="none",
+        decided_by_kind=None,
+        decided_by=None,
+        reason=None,
+        requested_ns=span.start_ns,
+        decided_ns=span.end_ns,
+        request_step=step_id(span.trace_id, span.span_id),
+        decide_step=step_id(span.trace_id, span.span_id) if span.end_ns else None,
+        evidence="inferred",
+        evidence_rule="the run waited to be told something from outside; what it was told is not in the telemetry",
+    )
+
+
 def _guardrail(run_id: str, span: Span) -> Decision:
-    denied = span.outcome == "error"
+    """What its step says of the verdict, else its outcome."""
+    said = next((verdict for verdict in span.verdicts if verdict.verdict), None)
+    verdict = said.verdict or "allow" if said else "deny" if span.outcome == "error" else "allow"
     return Decision(
         decision_id=record_id("decision", run_id, "guardrail", span.trace_id, span.span_id),
         kind="guardrail",
         target=span.name,
         call=None,
-        verdict="deny" if denied else "allow",
-        action="blocked" if denied else "none",
+        verdict=verdict,
+        action="blocked" if verdict == "deny" else "none",
         decided_by_kind="service",
-        reason=None,
+        decided_by=span.name,
+        reason=said.reason if said else None,
         requested_ns=span.start_ns,
         decided_ns=span.end_ns,
         request_step=step_id(span.trace_id, span.span_id),
         decide_step=step_id(span.trace_id, span.span_id),
-        evidence="inferred",
-        evidence_rule="the outcome of the guardrail's step",
+        evidence="explicit" if said else "inferred",
+        evidence_rule="the guardrail's step says its verdict" if said else "the outcome of the guardrail's step",
     )
 
 

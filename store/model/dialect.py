@@ -108,6 +108,8 @@ class Dialect:
     results_always_sent: bool = False
     """A tool's step without a result did not run to its end: it stopped to ask somebody."""
     events: dict[str, EventRule] = field(default_factory=dict[str, EventRule])
+    resumes_keep_run_id: bool = False
+    """What goes on with a run says that run's id again (`agent_run_id`), so nothing else need join the two."""
 
     def marks(self, keys: Iterable[str]) -> bool:
         """Whether one of these attribute keys gives the dialect away."""
@@ -179,6 +181,7 @@ def _compile(name: str) -> Dialect:
         approvals=ApprovalRule(**own["approvals"]) if "approvals" in own else (base.approvals if base else None),
         results_always_sent=own.get("results_always_sent", False),
         events={**(base.events if base else {}), **events},
+        resumes_keep_run_id=own.get("resumes_keep_run_id", False),
     )
 
 

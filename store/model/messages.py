@@ -106,6 +106,14 @@ def normalise_part(part: Any) -> dict[str, Any]:
                 result["response"] = result.pop("result", result.pop("content", None))
             if "id" not in result:
                 result["id"] = result.pop("tool_call_id", result.pop("toolCallId", None))
+        case "approval_request" | "approval_response":
+            # The part's own id is the question's; the call that it is about is named beside it or within.
+            call = part.get("function_call")
+            asked: dict[str, Any] = call if isinstance(call, dict) else {}
+            result["tool_call_id"] = asked.get("call_id", part.get("toolCallId", part.get("tool_call_id")))
+            result["name"] = asked.get("name", part.get("toolName", part.get("name")))
+            result["arguments"] = parsed(asked.get("arguments", part.get("input", part.get("arguments"))))
+            result["id"] = part.get("approvalId", part.get("id", result["tool_call_id"]))
         case _:
             pass
     return result

@@ -21,7 +21,7 @@ from store.model.dialect import (
 from store.otlp.values import unique
 
 MESSAGE_COLUMNS: Final = frozenset(
-    {"input_messages", "output_messages", "system_instructions", "tool_definitions", "unread_messages"}
+    {"input_messages", "output_messages", "system_instructions", "tool_definitions", "all_messages"}
 )
 PLANS_MAX: Final = 10_000  # Shapes are a few hundred in practice; hostile key names must not fill the memory.
 

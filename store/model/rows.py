@@ -184,6 +184,10 @@ class ToolCallRow:
     mcp_client_step: str | None
     mcp_server_step: str | None
     mcp_rounds: int
+    attempts: int = 0
+    """How often it was executed: more than once where it was retried, or begun again by another attempt or a resume."""
+    executing_steps: list[str] = field(default_factory=list[str])
+    """Every execution of it, in order: what it does to the world was done by each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,19 @@
-"""Runs: which traces belong together, and what a run amounts to. Pure functions of current spans.
+"""Runs: what a run amounts to. Pure functions of current spans.
 
-A run is not a trace: resuming after an approval opens a new one. Segments of one conversation are joined where a later one
-deals with a tool call that an earlier one left pending. The first segment names the run; the id of every segment keeps
-leading to it.
+A run is not a trace: resuming after an approval opens a new one (`store/model/joining.py` says which are one run). The first
+segment names the run; the id of every segment keeps leading to it.
 """
 
 from dataclasses import dataclass, field
 
+from store.model.call_book import CallBook
 from store.model.decisions import Decision, decisions_of
-from store.model.ids import segment_id
+from store.model.joining import RULE_NAMES, Joined, Rule
 from store.model.span import Span
-from store.model.tally import MODEL_KINDS, Tally, start_of, summed, tally_of
-from store.model.tool_calls import CallBook, ToolCall
+from store.model.tally import MODEL_KINDS, Tally, summed, tally_of
+from store.model.tool_calls import ToolCall
 from store.model.trace import USAGE_KINDS, Trace, usage_leaves
 
-JOIN_RULE = "conversation id and a pending tool call id"
 IDLE_NS = 30 * 60 * 1_000_000_000
 """A run that says nothing for so long is no longer running: agents wait minutes for a model, not half hours."""
 CLOCK_SKEW_NS = 60 * 60 * 1_000_000_000
@@ -22,32 +21,6 @@ CLOCK_SKEW_NS = 60 * 60 * 1_000_000_000
 
 _KINDS = (("agent", frozenset({"agent"})), ("workflow", frozenset({"workflow"})),
           ("engine", frozenset({"workflow_engine"})), ("model_call", MODEL_KINDS))  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentFacts:
-    """What joining needs to know of a segment: `pending` call ids it left open, `handled` ones it took up from before."""
-
-    tenant: str
-    trace_id: str
-    segment_id: str
-    conversation_id: str | None
-    start_ns: int
-    first_sequence: int
-    last_sequence: int
-    pending: frozenset[str]
-    handled: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """A segment in its run. `continues` is the segment that it was joined to, by `rule`."""
-
-    facts: SegmentFacts
-    run_id: str
-    segment_no: int
-    continues: str | None
-    rule: str | None
 
 
 @dataclass(slots=True)
@@ -107,63 +80,11 @@ class WholeRun:
     decisions: list[Decision]
 
 
-def facts_of(trace: Trace) -> SegmentFacts:
-    """What joining needs, from a trace's current spans."""
-    spans = trace.ordered()
-    requested: set[str] = set()
-    answered: set[str] = set()
-    for said in trace.talk().values():
-        requested.update(request.id for request in said.requests if request.id)
-        answered.update(answer.id for answer in said.answers if answer.id)
-    asked: set[str] = set()
-    executed: set[str] = set()
-    interrupted: set[str] = set()
-    for span in spans:
-        asked.update(call.id for call in span.approvals if call.id)
-        if span.kind == "tool" and span.tool_call_id:
-            (interrupted if span.outcome == "interrupted" else executed).add(span.tool_call_id)
-    return SegmentFacts(
-        tenant=trace.tenant,
-        trace_id=trace.trace_id,
-        segment_id=segment_id(trace.tenant, trace.trace_id),
-        conversation_id=next((span.conversation_id for span in spans if span.conversation_id), None),
-        start_ns=start_of(spans),
-        first_sequence=trace.first_sequence,
-        last_sequence=trace.last_sequence,
-        pending=frozenset((requested | asked | interrupted) - executed - answered),
-        handled=frozenset((executed | answered) - requested),
-    )
-
-
-def join(facts: list[SegmentFacts]) -> list[list[Joined]]:
-    """Segments of one conversation (or a single one) to runs, each in order of time. Independent of the order given."""
-    ordered = sorted(facts, key=lambda segment: (segment.start_ns, segment.segment_id))
-    runs: dict[str, list[Joined]] = {}
-    run_of: dict[str, str] = {}
-    for index, segment in enumerate(ordered):
-        earlier = None
-        if segment.conversation_id is not None and segment.handled:
-            earlier = next((other for other in reversed(ordered[:index]) if other.pending & segment.handled), None)
-        run_id = run_of[earlier.segment_id] if earlier else segment.segment_id
-        run_of[segment.segment_id] = run_id
-        members = runs.setdefault(run_id, [])
-        members.append(
-            Joined(
-                segment,
-                run_id,
-                len(members) + 1,
-                earlier.segment_id if earlier else None,
-                JOIN_RULE if earlier else None,
-            )
-        )
-    return list(runs.values())
-
-
 def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
     """Work out a run from its segments, in order of time, and their traces (by trace id)."""
     run_id = segments[0].run_id
     ordered = [traces[segment.facts.trace_id] for segment in segments]
-    calls = CallBook(run_id).read(ordered)
+    calls = CallBook(run_id, _attempts(segments)).read(ordered)
     decisions = decisions_of(run_id, calls, ordered)
     tallies = [tally_of(trace) for trace in ordered]
     tally = summed(tallies)
@@ -196,7 +117,7 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         tool_calls=len(calls),
         tool_errors=sum(1 for call in calls if call.outcome == "error"),
         decisions=len(decisions),
-        retries=sum(max(len(call.executions) - 1, 0) for call in calls),
+        retries=sum(max(call.attempts - 1, 0) for call in calls),
         **{name: _total(leaves, name) for name in USAGE_KINDS},
         cost_usd=sum(costs) if costs else None,
         models=sorted(tally.models),
@@ -204,7 +125,7 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         trace_ids=[segment.facts.trace_id for segment in segments],
         missing_parents=tally.missing_parents,
         missing_root=tally.missing_root,
-        unexecuted_tool_calls=sum(1 for call in calls if call.outcome == "requested"),
+        unexecuted_tool_calls=sum(1 for call in calls if call.unexecuted),
         content_absent=bool(tally.llm_calls) and not tally.content_present,
         truncated=tally.truncated,
         redacted=tally.redacted,
@@ -215,6 +136,17 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         ],
     )
     return WholeRun(run, segments, calls, decisions)
+
+
+def _attempts(segments: list[Joined]) -> dict[str, str]:
+    """Of every trace that is another attempt of a workflow, the trace of the attempt before."""
+    traces = {segment.facts.segment_id: segment.facts.trace_id for segment in segments}
+    workflow = RULE_NAMES[Rule.WORKFLOW]
+    return {
+        segment.facts.trace_id: traces[segment.continues]
+        for segment in segments
+        if segment.rule == workflow and segment.continues in traces
+    }
 
 
 def status_at(status: str, open_reason: str | None, last_event_ns: int, last_received_ns: int, *, now_ns: int) -> str:

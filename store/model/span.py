@@ -19,10 +19,31 @@ class ToolRequest:
 
 @dataclass(slots=True)
 class ToolAnswer:
-    """A tool's result as the model was given it. `result` is a content id."""
+    """A tool's result as the model was given it. `result` and `arguments` are content ids.
+
+    `name` and `arguments` are those of the request, as the history before the result repeats it.
+    """
 
     id: str | None
     result: str | None
+    name: str | None = None
+    arguments: str | None = None
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The answer to a question for leave, as telemetry says it itself. Without a call id it answers whatever was asked.
+
+    `verdict` is `allow` or `deny`, None where only the answering is told. `kind` and `by` are a decision's `kind` and
+    `decided_by_kind`; `reason` is a content id.
+    """
+
+    id: str | None
+    verdict: str | None
+    kind: str = "human_approval"
+    by: str = "human"
+    name: str | None = None
+    reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -68,6 +89,8 @@ class Span:
     conversation_id: str | None = None
     agent_name: str | None = None
     agent_run_id: str | None = None
+    workflow_id: str | None = None
+    previous_response_id: str | None = None
     workflow_name: str | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
@@ -83,11 +106,15 @@ class Span:
     output_messages: list[str] | None = None
     system_instructions: list[str] | None = None
     tool_definitions: list[str] | None = None
+    all_messages: list[str] | None = None
+    """An agent's own copy of its whole conversation, read where no model call below it tells any."""
     arguments: str | None = None
     result: str | None = None
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
     approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    attempts_failed: int = 0
 
     @property
     def model(self) -> str | None:
@@ -143,12 +170,14 @@ class Event:
     system_instructions: list[str] | None = None
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
+    approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
     reasoning: bool = False
 
     @property
     def speaks(self) -> bool:
-        """Whether it carries messages of a step."""
-        return bool(self.input_messages or self.output_messages or self.system_instructions)
+        """Whether it carries messages of a step, or a verdict."""
+        return bool(self.input_messages or self.output_messages or self.system_instructions or self.verdicts)
 
 
 @dataclass(slots=True)

@@ -1,11 +1,13 @@
 """What a step's messages say: reasoning, tool calls asked for, tool answers given back.
 
 Every chat span repeats its history, so only what is new on a step is read: its output, and of its input what stands
-behind the assistant's last word.
+behind the assistant's last word. That word is read only where something behind it answers: it may be all that tells what was
+asked.
 """
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,7 +15,7 @@ import msgspec
 from store.model.content import JSON, TEXT, ContentSink, Pieces
 from store.model.messages import parsed, read_message
 from store.model.nesting import NotJson, read_json
-from store.model.span import Event, Span, ToolAnswer, ToolRequest
+from store.model.span import Event, Span, ToolAnswer, ToolRequest, Verdict
 from store.otlp.values import to_json_bytes
 
 _ASSISTANT: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"assistant"')
@@ -52,6 +54,10 @@ class Said:
     reasoning: bool = False
     requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
+    approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    questions: dict[str, str] = field(default_factory=dict[str, str])
+    """Of approvals, the call id by the question's own id. A verdict that knows only the question has that one's id."""
 
 
 _PLAIN: Final = {role.encode(): Said(role) for role in ("user", "assistant", "system")}
@@ -65,23 +71,46 @@ class Listener:
         self._said: dict[str, Said] = {}
 
     def hear(self, spoken: Span | Event, given: Pieces | None, said: Pieces | None) -> None:
-        """Fill `reasoning`, `tool_requests` and `tool_answers` from the messages that were given and said."""
+        """Fill what messages say (`reasoning`, `tool_requests`, ...) from those that were given and those that were said."""
         tenant = spoken.tenant
         if said is not None:
             for piece_id, raw in zip(said.ids, said.raws, strict=True):
                 message = self._read(tenant, piece_id, raw)
                 spoken.reasoning = spoken.reasoning or message.reasoning
                 spoken.tool_requests.extend(message.requests)
+                spoken.approvals.extend(message.approvals)
         if given is not None:
-            tail: list[ToolAnswer] = []
+            answers: list[ToolAnswer] = []
+            verdicts: list[Verdict] = []
+            behind = len(given.ids)
             for piece_id, raw in zip(reversed(given.ids), reversed(given.raws), strict=True):
                 if _ASSISTANT.match(raw):
                     break
                 message = self._read(tenant, piece_id, raw)
                 if message.role == "assistant":
                     break
-                tail[:0] = message.answers
-            spoken.tool_answers.extend(tail)
+                answers[:0] = message.answers
+                verdicts[:0] = message.verdicts
+                behind -= 1
+            if answers or verdicts:
+                asked = self._asked_before(tenant, given, behind, {answer.id for answer in answers})
+                spoken.tool_answers.extend(_with_requests(answers, asked.requests))
+                spoken.verdicts.extend(
+                    replace(verdict, id=asked.questions.get(verdict.id or "", verdict.id)) for verdict in verdicts
+                )
+
+    def _asked_before(self, tenant: str, given: Pieces, behind: int, wanted: set[str | None]) -> Said:
+        """What the assistant asked for right before the message at `behind`, in one message or (as items) in several."""
+        asked = Said("assistant")
+        for at in range(behind - 1, -1, -1):
+            message = self._read(tenant, given.ids[at], given.raws[at])
+            if message.role != "assistant":
+                break
+            asked.requests[:0] = message.requests
+            asked.questions |= message.questions
+            if wanted and wanted <= {request.id for request in asked.requests}:
+                break
+        return asked
 
     def _read(self, tenant: str, piece_id: str, raw: bytes) -> Said:
         known = self._said.get(piece_id)
@@ -128,17 +157,32 @@ class Listener:
             match part["type"]:
                 case "reasoning":
                     said.reasoning = True
-                case "tool_call" | "approval_request":
-                    said.requests.append(
-                        ToolRequest(
-                            _text(part.get("id")), _text(part.get("name")), self.put(tenant, part.get("arguments"))
-                        )
-                    )
+                case "tool_call":
+                    said.requests.append(_request(part, "id", self.put(tenant, part.get("arguments"))))
                 case "tool_call_response":
                     said.answers.append(ToolAnswer(_text(part.get("id")), self.put(tenant, part.get("response"))))
+                case "approval_request":
+                    asked = _request(part, "tool_call_id", self.put(tenant, part.get("arguments")))
+                    said.approvals.append(asked)
+                    if asked.id and isinstance(part.get("id"), str):
+                        said.questions[part["id"]] = asked.id
+                case "approval_response":
+                    said.verdicts.append(self._verdict(tenant, part))
                 case _:
                     pass
+        # Some libraries send the question bare: it is about the message's one call, or about nobody knows which.
+        asked = said.requests[0] if len(said.requests) == 1 else None
+        said.approvals = [one if one.id or one.name else asked for one in said.approvals if one.id or one.name or asked]
         return said
+
+    def _verdict(self, tenant: str, part: dict[str, Any]) -> Verdict:
+        approved = part.get("approved")
+        return Verdict(
+            id=_text(part.get("tool_call_id")) or _text(part.get("id")),
+            verdict=None if not isinstance(approved, bool) else "allow" if approved else "deny",
+            name=_text(part.get("name")),
+            reason=self.put(tenant, part.get("reason") or None),
+        )
 
     def put(self, tenant: str, value: Any) -> str | None:
         """Keep an argument or a result; None stays None."""
@@ -148,6 +192,22 @@ class Listener:
         if isinstance(value, str):
             return self._sink.put(tenant, value.encode("utf-8", "surrogatepass"), TEXT)
         return self._sink.put(tenant, to_json_bytes(value), JSON)
+
+
+def _request(part: dict[str, Any], id_key: str, arguments: str | None) -> ToolRequest:
+    return ToolRequest(_text(part.get(id_key)), _text(part.get("name")), arguments)
+
+
+def _with_requests(answers: list[ToolAnswer], requests: list[ToolRequest]) -> Iterator[ToolAnswer]:
+    """Each answer with the name and arguments of its request: by id, or the one for the one where the ids differ."""
+    by_id = {request.id: request for request in requests if request.id}
+    lone = [request for request in requests if not any(request.id == answer.id for answer in answers)]
+    unasked = [answer for answer in answers if answer.id not in by_id]
+    for answer in answers:
+        asked = by_id.get(answer.id or "")
+        if asked is None and len(unasked) == len(lone) == 1:
+            asked = lone[0]
+        yield answer if asked is None else ToolAnswer(answer.id, answer.result, asked.name, asked.arguments)
 
 
 def _text(value: Any) -> str | None:

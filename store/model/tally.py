@@ -9,6 +9,7 @@ from store.model.trace import Trace
 from store.model.truncation import cut_steps
 
 MODEL_KINDS: Final = frozenset({"llm", "embedding", "rerank"})
+_REPEATING_KINDS: Final = ("agent", "workflow")
 _TELLING: Final = {"agent": 0, "workflow": 1, "llm": 2, "tool": 3, "mcp_client": 4}
 """Kinds of steps whose scope may be called the run's framework, the most telling first."""
 
@@ -85,6 +86,8 @@ def tally_of(trace: Trace) -> Tally:
         if kind == "llm":
             tally.llm_calls += 1
             tally.content_present = tally.content_present or talk[span.span_id].present
+        elif span.all_messages or (kind in _REPEATING_KINDS and talk[span.span_id].present):
+            tally.content_present = True
         tally.redacted += span.redacted
     return tally
 

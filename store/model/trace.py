@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from store.model.span import Event, Span, ToolAnswer, ToolRequest
+from store.model.span import Event, Span, ToolAnswer, ToolRequest, Verdict
 
 USAGE_KINDS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
@@ -23,6 +23,7 @@ class Trace:
     _ordered: list[Span] | None = field(default=None, repr=False, compare=False)
     _depths: dict[str, int] | None = field(default=None, repr=False, compare=False)
     _talk: "dict[str, Talk] | None" = field(default=None, repr=False, compare=False)
+    _verdicts: "list[Given] | None" = field(default=None, repr=False, compare=False)
     """Worked out when first asked for, until something comes in: half a dozen readers ask for each."""
 
     def admit(self, span: Span) -> Span | None:
@@ -41,13 +42,13 @@ class Trace:
         if current is not None and span.rank <= current.rank:
             return span
         self.spans[span.span_id] = span
-        self._ordered = self._depths = self._talk = None
+        self._ordered = self._depths = self._talk = self._verdicts = None
         return current
 
     def hear(self, event: Event) -> None:
         """Take in a log record that speaks for one of the spans."""
         self.events[event.event_id] = event
-        self._talk = None
+        self._talk = self._verdicts = None
 
     def knows(self, span: Span) -> bool:
         """Whether exactly this version is recorded already: the same span sent again counts once."""
@@ -110,7 +111,9 @@ class Trace:
 
     def _hear_all(self) -> "dict[str, Talk]":
         said = {
-            span.span_id: Talk(span.tool_requests, span.tool_answers, span.reasoning, _speaks(span))
+            span.span_id: Talk(
+                span.tool_requests, span.tool_answers, span.reasoning, _speaks(span), approvals=span.approvals
+            )
             for span in self.spans.values()
         }
         for event in sorted(self.events.values(), key=lambda event: (event.time_ns, event.sequence, event.ordinal)):
@@ -122,8 +125,23 @@ class Trace:
                     talk.reasoning or event.reasoning,
                     False,
                     True,
+                    talk.approvals + event.approvals,
                 )
         return said
+
+    def verdicts(self) -> "list[Given]":
+        """The answers to questions for leave that telemetry says itself, in order of time. Not to be changed."""
+        if self._verdicts is None:
+            found = [
+                Given(verdict, self.trace_id, span, *_asked_and_decided(span))
+                for span in self.spans.values()
+                for verdict in span.verdicts
+            ]
+            for event in self.events.values():
+                decided_ns, span = event.time_ns or event.observed_ns, self.spans.get(event.span_id or "")
+                found += [Given(verdict, self.trace_id, span, 0, decided_ns) for verdict in event.verdicts]
+            self._verdicts = sorted(found, key=_order_of_verdicts)
+        return self._verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +153,38 @@ class Talk:
     reasoning: bool
     from_span: bool
     from_events: bool = False
+    approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
 
     @property
     def present(self) -> bool:
         return self.from_span or self.from_events
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A verdict, and the step that it was told on; None where a log record named no recorded one. Times in ns, 0: unknown."""
+
+    verdict: Verdict
+    trace_id: str
+    span: Span | None
+    asked_ns: int
+    decided_ns: int
+
+    def tells_the_same(self, other: "Given") -> bool:
+        """Whether two tell of one decision: a library may send a step and a log record."""
+        one, two = self.verdict, other.verdict
+        return self.trace_id == other.trace_id and (one.verdict, one.kind) == (two.verdict, two.kind)
+
+
+def _asked_and_decided(span: Span) -> tuple[int, int]:
+    """A step that waited lasted from the question to the answer; another one only brought the answer."""
+    return (span.start_ns, span.end_ns) if span.kind == "approval_wait" else (0, span.start_ns)
+
+
+def _order_of_verdicts(given: Given) -> tuple[int, str, str, str, str, int]:
+    said = given.verdict
+    step = given.span.span_id if given.span else ""
+    return (given.decided_ns, step, said.id or "", said.verdict or "", said.reason or "", given.asked_ns)
 
 
 def _depths_of(spans: dict[str, Span]) -> dict[str, int]:

@@ -7,6 +7,7 @@ import pytest
 from store.contract import EventFilter, MetricFilter, RunFilter
 from store.errors import ViewError
 from store.model.ids import segment_id
+from store.model.joining import Rule, tie
 from store.record import DEFAULT_TENANT, Position, Signal
 from store.view import Quarantined, ViewBatch
 from tests.conformance.engines import JOURNAL_ID
@@ -93,16 +94,21 @@ def test_log_records_that_speak_for_a_step_are_found_before_and_after_its_span(b
     assert found() == {event.event_id for event in spoken}
 
 
-def test_the_segments_of_a_conversation_are_found_by_tenant(bench):
+def test_segments_are_found_by_each_of_their_ties(bench):
     said = {"gen_ai.operation.name": "chat", "gen_ai.conversation.id": "C", "gen_ai.output.messages": ASKED}
     bench.record(spans_body({"trace": 1, "span": 1, "start": 0, "end": 1, "name": "chat", **said}))
     bench.record(spans_body({"trace": 2, "span": 1, "start": 5, "end": 6, "name": "chat", **said}))
     bench.record(spans_body({"trace": 3, "span": 1, "start": 5, "end": 6, "name": "chat", **said}), tenant="b")
-    found = bench.writer.conversations([(DEFAULT_TENANT, "C"), (DEFAULT_TENANT, "none")])
+    left = tie(Rule.CONVERSATION_CALL, DEFAULT_TENANT, "C", "c1")
+    found = bench.writer.tied([left, tie(Rule.CONVERSATION_CALL, DEFAULT_TENANT, "none", "c1")])
     assert sorted(segment.facts.trace_id for segment in found) == ["01" * 16, "02" * 16]
     assert {segment.run_id for segment in found} == {segment_id(DEFAULT_TENANT, n * 16) for n in ("01", "02")}
-    assert all(segment.facts.pending == {"c1"} and not segment.facts.handled for segment in found)
-    assert bench.writer.conversations([("c", "C")]) == bench.writer.conversations([]) == []
+    assert all(segment.facts.leaves == {left} and not segment.facts.takes for segment in found)
+    assert bench.writer.tied([tie(Rule.CONVERSATION_CALL, "c", "C", "c1")]) == bench.writer.tied([]) == []
+    run_id = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.call.id": "R", "pydantic_ai.x": "y"}
+    bench.record(spans_body({"trace": 4, "span": 1, "start": 0, "end": 1, "name": "agent", **run_id}))
+    [shared] = bench.writer.tied([left + 8, tie(Rule.RUN, DEFAULT_TENANT, "R")])
+    assert shared.facts.trace_id == "04" * 16
 
 
 def test_known_events_and_points_are_those_that_are_stored(bench):

@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     verdict VARCHAR NOT NULL,
     action VARCHAR NOT NULL,
     decided_by_kind VARCHAR,
+    decided_by VARCHAR,
     reason VARCHAR,
     requested_ns BIGINT NOT NULL,
     decided_ns BIGINT NOT NULL,

@@ -27,5 +27,7 @@ CREATE TABLE IF NOT EXISTS events (
     system_instructions VARCHAR[],
     tool_requests VARCHAR,
     tool_answers VARCHAR,
+    approvals VARCHAR,
+    verdicts VARCHAR,
     reasoning BOOLEAN NOT NULL
 );

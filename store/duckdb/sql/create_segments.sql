@@ -9,8 +9,9 @@ CREATE TABLE IF NOT EXISTS segments (
     start_ns BIGINT NOT NULL,
     first_sequence BIGINT NOT NULL,
     last_sequence BIGINT NOT NULL,
-    pending VARCHAR[],
-    handled VARCHAR[],
+    shares BIGINT[],
+    leaves BIGINT[],
+    takes BIGINT[],
     continues VARCHAR,
     rule VARCHAR
 );

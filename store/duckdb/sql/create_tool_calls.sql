@@ -21,5 +21,8 @@ CREATE TABLE IF NOT EXISTS tool_calls (
     mcp_client_step VARCHAR,
     mcp_server_step VARCHAR,
     mcp_rounds INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    executing_steps VARCHAR[],
+    step_outcomes VARCHAR,
     position INTEGER NOT NULL
 );

@@ -115,9 +115,9 @@ def test_instructions_of_their_own_are_told_where_they_were_first_given() -> Non
 
 def test_a_copy_on_an_agent_or_a_tool_is_not_part_of_the_conversation() -> None:
     talk = Speakers()
-    talk.add([HI, CALL, PAID, OK], [OK], kind="agent")
-    talk.add([HI], [OK])
-    talk.add([PAID], [], kind="tool")
+    agent = talk.add([HI, CALL, PAID, OK], [OK], kind="agent")
+    talk.add([HI], [OK], parent_span_id=agent.span_id)
+    talk.add([PAID], [], kind="tool", parent_span_id=agent.span_id)
     assert _lines(talk.told()) == ["user: hi", "assistant: ok"]
 
 

@@ -2,9 +2,9 @@ from typing import Any
 
 from model_bench import NOON_NS, asks, is_told, make_span, trace_of
 
+from store.model.call_book import CallBook
 from store.model.decisions import Decision, decisions_of
 from store.model.span import ToolRequest
-from store.model.tool_calls import CallBook
 from store.model.trace import Trace
 
 SECOND, THIRD = "b" * 32, "c" * 32
@@ -87,6 +87,7 @@ def test_what_an_agent_says_it_waits_for_is_asked_at_its_end() -> None:
 def test_a_silent_step_is_asked_as_far_as_can_be_supposed() -> None:
     silent: dict[str, Any] = {
         "kind": "tool", "tool_name": "pay", "scope_name": "openinference.instrumentation.openai_agents",
+        "arguments": "{}",
     }  # fmt: skip
     [asked] = _decisions(trace_of(make_span("chat", **asks(("c1", "pay"))), make_span("t1", at=2, **silent)))
     assert (asked.verdict, asked.evidence) == ("ask", "inferred")

@@ -1,5 +1,6 @@
 """Which traces are one run, what a run's status and tokens are, and that nothing of it depends on the order of arrival."""
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -8,16 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_bench import NOON_NS, asks, is_told, make_span, trace_of
 
+from store.model.dialect import UNKNOWN, dialect_of_scope
 from store.model.ids import segment_id
-from store.model.runs import (
-    CLOCK_SKEW_NS,
-    IDLE_NS,
-    SegmentFacts,
-    facts_of,
-    join,
-    status_at,
-    whole_run,
-)
+from store.model.joining import RULE_NAMES, Rule, SegmentFacts, facts_of, join, rule_of, tie
+from store.model.runs import CLOCK_SKEW_NS, IDLE_NS, status_at, whole_run
 from store.model.span import Span
 from store.model.trace import Trace, usage_leaves
 
@@ -25,11 +20,22 @@ FIRST, SECOND, THIRD = "a" * 32, "b" * 32, "c" * 32
 
 
 def _facts(
-    trace_id: str, start: int, *, conversation: str | None = "conv", pending: str = "", handled: str = ""
+    trace_id: str,
+    start: int,
+    *,
+    shared: str = "",
+    pending: str = "",
+    handled: str = "",
+    rule: Rule = Rule.CONVERSATION_CALL,
+    by: Rule = Rule.RUN,
 ) -> SegmentFacts:
+    """A segment with ties of a rule for each name: `shared` by another rule."""
+    shares, leaves, takes = (
+        frozenset(tie(made_by, "acme", name) for name in names.split())
+        for made_by, names in ((by, shared), (rule, pending), (rule, handled))
+    )
     return SegmentFacts(
-        "acme", trace_id, segment_id("acme", trace_id), conversation, start, 1, 1,
-        frozenset(pending.split()), frozenset(handled.split()),
+        "acme", trace_id, segment_id("acme", trace_id), "conv", start, 1, 1, shares, leaves, takes
     )  # fmt: skip
 
 
@@ -54,10 +60,12 @@ def test_a_trace_that_takes_up_a_pending_call_of_its_conversation_continues_that
         ({"pending": "c1"}, {"handled": "c2"}),
         ({"pending": "c1"}, {}),
         ({}, {"handled": "c1"}),
-        ({"pending": "c1", "conversation": None}, {"handled": "c1", "conversation": None}),
+        ({"pending": "c1"}, {"handled": "c1", "rule": Rule.CALL}),
+        ({"shared": "r1"}, {"shared": "r2"}),
+        ({"shared": "r1"}, {"shared": "r1", "by": Rule.WORKFLOW}),
     ],
 )
-def test_a_conversation_alone_or_a_call_id_alone_joins_nothing(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_what_does_not_meet_by_one_rule_joins_nothing(first: dict[str, Any], second: dict[str, Any]) -> None:
     assert len(join([_facts(FIRST, 1, **first), _facts(SECOND, 2, **second)])) == 2
 
 
@@ -85,10 +93,15 @@ def test_a_chain_of_continuations_is_one_run_named_by_its_first_segment() -> Non
 
 SEGMENTS = st.lists(
     st.builds(
-        lambda n, start, pending, handled: _facts(f"{n:032x}", start, pending=" ".join(pending), handled=" ".join(handled)),
-        st.integers(1, 50), st.integers(0, 5), st.sets(st.sampled_from("xyz")), st.sets(st.sampled_from("xyz")),
+        lambda n, start, shared, pending, handled, rule, by: _facts(
+            f"{n:032x}", start, shared=" ".join(shared), pending=" ".join(pending), handled=" ".join(handled),
+            rule=rule, by=by,
+        ),
+        st.integers(1, 50), st.integers(0, 5), st.sets(st.sampled_from("rs"), max_size=1), st.sets(st.sampled_from("xyz")),
+        st.sets(st.sampled_from("xyz")), st.sampled_from((Rule.CONVERSATION_CALL, Rule.RESPONSE_CALL, Rule.CALL)),
+        st.sampled_from((Rule.RUN, Rule.WORKFLOW)),
     ),
-    max_size=6, unique_by=lambda facts: facts.trace_id,
+    max_size=7, unique_by=lambda facts: facts.trace_id,
 )  # fmt: skip
 
 
@@ -104,6 +117,106 @@ def test_the_order_of_arrival_changes_no_run_and_every_segment_is_in_exactly_one
     for run in runs:
         assert run[0].run_id == run[0].facts.segment_id
         assert [one.segment_no for one in run] == list(range(1, len(run) + 1))
+
+
+@given(SEGMENTS)
+def test_what_shares_no_tie_with_a_run_changes_nothing_of_it(segments: list[SegmentFacts]) -> None:
+    """A projection looks up what shares ties, and what shares ties with that: the rest may stay in the view."""
+    whole = {run[0].run_id: run for run in join(segments)}
+    for start in segments:
+        reached, ties = {start.trace_id: start}, start.ties
+        while more := [one for one in segments if one.ties & ties and one.trace_id not in reached]:
+            reached |= {one.trace_id: one for one in more}
+            ties = ties.union(*(one.ties for one in more))
+        for run in join(reached.values()):
+            assert run == whole[run[0].run_id]
+
+
+def test_segments_that_share_an_id_are_one_run_whatever_lies_between() -> None:
+    first, between, last = (
+        _facts(FIRST, 1, shared="wf"), _facts(SECOND, 2, shared="other"), _facts(THIRD, 3, shared="wf")
+    )  # fmt: skip
+    runs = join([last, between, first])
+    assert [[one.facts.trace_id for one in run] for run in runs] == [[FIRST, THIRD], [SECOND]]
+    assert [(one.continues, one.rule) for one in runs[0]] == [
+        (None, None),
+        (first.segment_id, RULE_NAMES[Rule.RUN]),
+    ]
+
+
+def test_a_call_alone_joins_only_where_one_run_can_have_left_it() -> None:
+    left = [_facts(FIRST, 1, pending="c1", rule=Rule.CALL), _facts(SECOND, 2, pending="c1", rule=Rule.CALL)]
+    taken = _facts(THIRD, 3, handled="c1", rule=Rule.CALL)
+    assert len(join([left[0], taken])) == 1
+    assert len(join([*left, taken])) == 3
+    # One that took it up, and left it open once more, is the same run: there is but one.
+    again = _facts(SECOND, 2, pending="c1", handled="c1", rule=Rule.CALL)
+    [run] = join([left[0], again, taken])
+    assert [one.continues for one in run] == [None, left[0].segment_id, again.segment_id]
+
+
+def _asked(trace_id: str = FIRST, call_id: str = "c1", arguments: str | None = "args", **agent: Any) -> Trace:
+    return trace_of(
+        make_span("agent", until=9, kind="agent", agent_name="biller", **agent),
+        make_span("chat", "agent", at=1, response_id="r1", **asks((call_id, "pay"), arguments=arguments)),
+        trace_id=trace_id,
+    )
+
+
+def _resumed(call_id: str = "c1", arguments: str | None = "args", **agent: Any) -> Trace:
+    named = {"kind": "agent", "agent_name": "biller"} | agent
+    return trace_of(
+        make_span("agent", at=50, until=60, **named),
+        make_span(
+            "t1", "agent", at=51, kind="tool", tool_name="pay", tool_call_id=call_id, arguments=arguments,
+            service_name=agent.get("service_name", "bench"),
+        ),
+        trace_id=SECOND,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "resumed", "rule"),
+    [
+        ({"conversation_id": "v"}, {"conversation_id": "v"}, Rule.CONVERSATION_CALL),
+        ({"workflow_id": "w"}, {"workflow_id": "w", "call_id": "c2"}, Rule.WORKFLOW),
+        ({"agent_run_id": "r"}, {"agent_run_id": "r", "call_id": "c2"}, Rule.RUN),
+        ({}, {"previous_response_id": "r1"}, Rule.RESPONSE_CALL),
+        ({}, {}, Rule.CALL),
+        ({"arguments": None}, {}, Rule.CALL),
+        ({}, {"arguments": None}, Rule.CALL),
+        ({}, {"call_id": "c2"}, None),
+        ({}, {"arguments": "others"}, None),
+        ({}, {"agent_name": "helper"}, None),
+        ({}, {"service_name": "elsewhere"}, None),
+        ({"conversation_id": "v"}, {}, None),
+        ({"conversation_id": "v"}, {"conversation_id": "w"}, None),
+        ({"workflow_id": "w", "call_id": "c2"}, {"agent_run_id": "w"}, None),
+    ],
+)
+def test_what_a_resumed_trace_says_again_joins_it_by_the_rule_that_is_named(
+    asked: dict[str, Any], resumed: dict[str, Any], rule: Rule | None
+) -> None:
+    facts = [facts_of(_asked(**asked)), facts_of(_resumed(**resumed))]
+    for order in permutations(facts):
+        runs = join(order)
+        assert len(runs) == (1 if rule is not None else 2)
+        assert [one.rule for one in runs[0][1:]] == ([RULE_NAMES[rule]] if rule is not None else [])
+
+
+def test_a_tie_knows_its_rule_and_is_of_one_tenant() -> None:
+    for rule in Rule:
+        assert rule_of(tie(rule, "acme", "x")) is rule
+        assert 0 <= tie(rule, "acme", "x") < 2**63
+        assert tie(rule, "acme", "x") != tie(rule, "other", "x") != tie(rule, "other", "", "x")
+
+
+def test_where_a_resume_keeps_the_run_id_a_call_id_joins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    keeping = replace(dialect_of_scope("pydantic-ai") or UNKNOWN, resumes_keep_run_id=True)
+    monkeypatch.setattr("store.model.joining.dialect_of_scope", lambda _scope: keeping)
+    first, second = {"conversation_id": "v", "agent_run_id": "a"}, {"conversation_id": "v", "agent_run_id": "b"}
+    assert len(join([facts_of(_asked(**first)), facts_of(_resumed(**second))])) == 2
+    assert len(join([facts_of(_asked(**first)), facts_of(_resumed(**first))])) == 1
 
 
 def test_a_run_that_asked_and_went_on_has_the_status_of_its_last_segment() -> None:

@@ -10,7 +10,8 @@ from model_bench import TENANT, any_value, key_values, make_span, normalise_one,
 
 from store.model.conversation import conversation
 from store.model.dialect import DIALECTS
-from store.model.runs import facts_of, join, whole_run
+from store.model.joining import facts_of, join
+from store.model.runs import whole_run
 from store.model.span import Span
 from store.model.trace import Trace, usage_leaves
 from tests.captured import attributes, plain

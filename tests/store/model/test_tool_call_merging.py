@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from model_bench import asks, is_told, make_span, trace_of
 
-from store.model.tool_calls import CallBook, ToolCall
+from store.model.call_book import CallBook
+from store.model.tool_calls import ToolCall
 from store.model.trace import Trace
 
 OTHER_TRACE = "f" * 32
-SILENT = {"scope_name": "openinference.instrumentation.openai_agents", "dialect": "openinference"}
+SILENT = {"scope_name": "openinference.instrumentation.openai_agents", "dialect": "openinference", "arguments": "{}"}
 
 
 def _tool(name: str = "pay", call_id: str | None = None, **given: Any) -> dict[str, Any]:
@@ -201,11 +202,11 @@ def test_without_ids_a_resumed_step_joins_the_call_that_an_earlier_trace_interru
 def test_where_results_are_always_sent_a_step_without_one_waits_for_somebody() -> None:
     chat, silent = make_span("chat", **asks(("c1", "pay"))), _tool(**SILENT)
     [waiting] = _calls(trace_of(chat, make_span("t1", at=2, **silent)))
-    assert (waiting.outcome, waiting.supposed) == ("pending_approval", True)
+    assert (waiting.outcome, bool(waiting.supposed_by)) == ("pending_approval", True)
     [returned_nothing] = _calls(
         trace_of(chat, make_span("t1", at=2, **silent), make_span("next", at=4, **is_told(c1="null")))
     )
-    assert (returned_nothing.outcome, returned_nothing.supposed, returned_nothing.asked_ns) == ("ok", False, 0)
+    assert (returned_nothing.outcome, returned_nothing.supposed_by, returned_nothing.asked_ns) == ("ok", None, 0)
     [failed] = _calls(trace_of(chat, make_span("t1", at=2, **(silent | {"outcome": "error"}))))
     assert failed.outcome == "error"
     elsewhere = {**silent, "scope_name": "openinference.instrumentation.other"}
