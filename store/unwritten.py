@@ -38,14 +38,10 @@ class Unwritten:
         laid = [segment for key, segment in self._segments.items() if key in wanted]
         return laid + self._others(self._writer.segments(wanted))
 
-    def conversations(self, ids: Iterable[tuple[str, str]]) -> list[StoredSegment]:
-        wanted = set(ids)
-        laid = [
-            segment
-            for segment in self._segments.values()
-            if (segment.facts.tenant, segment.facts.conversation_id) in wanted
-        ]
-        return laid + self._others(self._writer.conversations(wanted))
+    def tied(self, ties: Iterable[int]) -> list[StoredSegment]:
+        wanted = frozenset(ties)
+        laid = [segment for segment in self._segments.values() if not wanted.isdisjoint(segment.facts.ties)]
+        return laid + self._others(self._writer.tied(wanted))
 
     def owed(self) -> frozenset[tuple[str, str]]:
         return self._writer.owed()
