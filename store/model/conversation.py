@@ -18,6 +18,7 @@ from store.model.span import Event, Span
 from store.model.trace import Trace
 
 _SPEAKING_KINDS = ("llm", "other")
+_REPEATING_KINDS = ("agent", "workflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,16 @@ def pieces_of_step(span: Span, events: list[Event]) -> Pieces:
     )
 
 
+def finish_reason_of(span: Span, events: list[Event]) -> str | None:
+    """Why a step's model stopped, as its span says, else as the log records say that have its messages."""
+    return span.finish_reason or next((event.finish_reason for event in reversed(events) if event.finish_reason), None)
+
+
 def events_by_step(trace: Trace) -> dict[str, list[Event]]:
     """Speaking log records by span id."""
     found: dict[str, list[Event]] = {}
     for event in trace.events.values():
-        found.setdefault(event.span_id or "", []).append(event)
+        found.setdefault(trace.step_of(event), []).append(event)
     return found
 
 
@@ -68,9 +74,8 @@ def content_ids(traces: list[Trace]) -> set[str]:
     return {
         piece
         for trace in traces
-        for span, pieces in _speaking(trace)
+        for _, pieces in _speaking(trace)
         for piece in (*pieces.system, *pieces.given, *pieces.said)
-        if span.kind in _SPEAKING_KINDS
     }
 
 
@@ -81,17 +86,31 @@ def conversation(traces: list[Trace], texts: dict[str, str]) -> Iterator[Message
         for span, pieces in _speaking(trace):
             yield from _new(span, "system", pieces.system, seen, texts)
             yield from _new(span, "input", pieces.given, seen, texts)
-            for piece in pieces.said:
+            for nth, piece in enumerate(pieces.said, 1):
                 message = read_message(texts.get(piece, "null"), "assistant")
                 seen[_identity(message)] += 1
+                if nth == len(pieces.said) and span.finish_reason:  # Said of the step is said of its last message.
+                    message.setdefault("finish_reason", span.finish_reason)
                 yield _message(span, "output", message, piece)
 
 
 def _speaking(trace: Trace) -> Iterator[tuple[Span, Pieces]]:
+    """Model calls with their messages; and what an agent or a workflow was given, where no model call below it was.
+
+    Otherwise the steps above repeat the messages of those below.
+    """
     events = events_by_step(trace)
+    heard = {
+        above.span_id
+        for span in trace.spans.values()
+        if span.kind in _SPEAKING_KINDS and pieces_of_step(span, events.get(span.span_id, [])).given
+        for above in trace.ancestors(span)
+    }
     for span in trace.ordered():
         if span.kind in _SPEAKING_KINDS:
             yield span, pieces_of_step(span, events.get(span.span_id, []))
+        elif span.kind in _REPEATING_KINDS and span.span_id not in heard:
+            yield span, Pieces([], pieces_of_step(span, events.get(span.span_id, [])).given, [])
 
 
 def _new(
@@ -113,7 +132,10 @@ def _message(span: Span, direction: str, message: dict[str, Any], piece: str) ->
 
 
 def _identity(message: dict[str, Any]) -> bytes:
-    said = [message["role"], [_telling(part) for part in message["parts"]]]
+    parts = message["parts"]
+    if message["role"] == "assistant":  # Histories leave out what was thought.
+        parts = [part for part in parts if part["type"] != "reasoning"] or parts
+    said = [message["role"], [_telling(part) for part in parts]]
     return sha256(msgspec.json.encode(said, order="sorted")).digest()
 
 
@@ -123,7 +145,8 @@ def _telling(part: dict[str, Any]) -> dict[str, Any]:
         case "text" | "reasoning":
             return {"type": part["type"], "content": part.get("content")}
         case "tool_call":
-            return {key: part.get(key) for key in ("type", "id", "name", "arguments")}
+            # Without its id: a history may have the call's where the answer has the item's. Two equal calls are counted.
+            return {key: part.get(key) for key in ("type", "name", "arguments")}
         case "tool_call_response":
             return {key: part.get(key) for key in ("type", "id", "response")}
         case _:

@@ -66,6 +66,7 @@ class Span:
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
     conversation_id: str | None = None
+    previous_response_id: str | None = None
     agent_name: str | None = None
     agent_run_id: str | None = None
     workflow_name: str | None = None
@@ -88,6 +89,8 @@ class Span:
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
     approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
+
+    # `previous_response_id`: the response that the step says it continues; Agent Framework calls it a conversation.
 
     @property
     def model(self) -> str | None:
@@ -141,12 +144,21 @@ class Event:
     input_messages: list[str] | None = None
     output_messages: list[str] | None = None
     system_instructions: list[str] | None = None
+    tool_definitions: list[str] | None = None
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
     reasoning: bool = False
+    finish_reason: str | None = None
+    response_id: str | None = None
+    """Set where the record speaks for the model call with this response, not for the span that it names."""
 
     @property
     def speaks(self) -> bool:
+        """Whether it tells something of a step that the step's span does not: messages, or the calls that it asked for."""
+        return self.has_messages or bool(self.tool_requests or self.tool_definitions)
+
+    @property
+    def has_messages(self) -> bool:
         """Whether it carries messages of a step."""
         return bool(self.input_messages or self.output_messages or self.system_instructions)
 

@@ -18,6 +18,7 @@ from store.otlp.values import to_json_bytes
 
 _ASSISTANT: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"assistant"')
 _PLAIN_ROLE: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"(user|assistant|system)"')
+_TELLING: Final = re.compile(rb"think|thought|approv")
 _REMEMBERED_MESSAGES_MAX: Final = 100_000  # A few hundred bytes each.
 
 
@@ -68,6 +69,8 @@ class Listener:
         """Fill `reasoning`, `tool_requests` and `tool_answers` from the messages that were given and said."""
         tenant = spoken.tenant
         if said is not None:
+            if spoken.finish_reason is None and said.raws and b"inish" in said.raws[-1]:
+                spoken.finish_reason = read_message(said.raws[-1], "assistant").get("finish_reason")
             for piece_id, raw in zip(said.ids, said.raws, strict=True):
                 message = self._read(tenant, piece_id, raw)
                 spoken.reasoning = spoken.reasoning or message.reasoning
@@ -89,7 +92,7 @@ class Listener:
             return known
         # Most messages are plain text: their role is all there is to know, and it stands where a look finds it. One that
         # tells of reasoning, a call, an answer or an approval holds a word for it.
-        if not (b"tool" in raw or b"eason" in raw or b"think" in raw or b"function" in raw or b"approv" in raw):
+        if not (b"tool" in raw or b"eason" in raw or b"unction" in raw or _TELLING.search(raw)):
             plain = _PLAIN_ROLE.match(raw)
             if plain is not None:
                 return _PLAIN[plain[1]]

@@ -195,9 +195,14 @@ class CallBook:
                 call = self._handed_over(span) if span.kind == "handoff" else self._waiting(span)
             call = call or self._open(span.tool_call_id, span.tool_name, span.arguments)
             call.name = call.name or span.tool_name
-            call.arguments = span.arguments or call.arguments
+            call.arguments = (
+                (call.arguments or span.arguments) if _is_loose(span) else (span.arguments or call.arguments)
+            )
             call.result = span.result or call.result
+            around = self._by_step.get((span.trace_id, span.parent_span_id or ""))
             self._by_step[span.trace_id, span.span_id] = call
+            if around is call:
+                continue  # A part of the execution around it, told as a step of its own.
             if span.outcome == "interrupted":
                 call.interruptions.append(span)
                 if not call.asked_ns:
@@ -286,6 +291,12 @@ def _is_silent(span: Span) -> bool:
         return False
     dialect = dialect_of_scope(span.scope_name or "")
     return dialect is not None and dialect.results_always_sent
+
+
+def _is_loose(span: Span) -> bool:
+    """Whether what a step says of its arguments is less than what the model asked for."""
+    dialect = dialect_of_scope(span.scope_name or "")
+    return dialect is not None and dialect.arguments_are_loose
 
 
 def _plain(name: str) -> str:

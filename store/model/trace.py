@@ -23,6 +23,7 @@ class Trace:
     _ordered: list[Span] | None = field(default=None, repr=False, compare=False)
     _depths: dict[str, int] | None = field(default=None, repr=False, compare=False)
     _talk: "dict[str, Talk] | None" = field(default=None, repr=False, compare=False)
+    _responses: dict[str, str] | None = field(default=None, repr=False, compare=False)
     """Worked out when first asked for, until something comes in: half a dozen readers ask for each."""
 
     def admit(self, span: Span) -> Span | None:
@@ -41,7 +42,7 @@ class Trace:
         if current is not None and span.rank <= current.rank:
             return span
         self.spans[span.span_id] = span
-        self._ordered = self._depths = self._talk = None
+        self._ordered = self._depths = self._talk = self._responses = None
         return current
 
     def hear(self, event: Event) -> None:
@@ -114,16 +115,27 @@ class Trace:
             for span in self.spans.values()
         }
         for event in sorted(self.events.values(), key=lambda event: (event.time_ns, event.sequence, event.ordinal)):
-            talk = said.get(event.span_id or "")
+            span_id = self.step_of(event)
+            talk = said.get(span_id)
             if talk is not None and not talk.from_span:
-                said[event.span_id or ""] = Talk(
+                said[span_id] = Talk(
                     talk.requests + event.tool_requests,
                     talk.answers + event.tool_answers,
                     talk.reasoning or event.reasoning,
                     False,
-                    True,
+                    talk.from_events or event.has_messages,
                 )
         return said
+
+    def step_of(self, event: Event) -> str:
+        """The span id of the step that a log record speaks for; empty where it names none."""
+        if event.response_id is not None:
+            if self._responses is None:
+                self._responses = {
+                    span.response_id: span.span_id for span in self.ordered() if span.response_id and span.kind == "llm"
+                }
+            return self._responses.get(event.response_id, event.span_id or "")
+        return event.span_id or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS step_versions (
     reasoning_tokens BIGINT,
     cost_usd DOUBLE,
     conversation_id VARCHAR,
+    previous_response_id VARCHAR,
     agent_name VARCHAR,
     agent_run_id VARCHAR,
     workflow_name VARCHAR,
