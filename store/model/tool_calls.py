@@ -244,6 +244,9 @@ class CallBook:
 
     def _admit_mcp(self, span: Span, above: Span | None) -> None:
         if above is not None and above.kind == "mcp_server" and span.kind == "mcp_client":
+            if above.tool_name is None and above.mcp_method == TOOLS_CALL:  # It names its tool in a step of its own.
+                self._by_step[span.trace_id, span.span_id] = self._by_step[above.trace_id, above.span_id]
+                return
             above = None  # A server that calls another server makes a call of its own.
         call = self._by_step[above.trace_id, above.span_id] if above else self._waiting(span)
         call = call or self._open(span.tool_call_id, span.tool_name, span.arguments)
