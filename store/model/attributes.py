@@ -157,26 +157,29 @@ class AttributeReader:
         else:
             pieces = self._sink.put_value(span.tenant, value)
         place = f"attributes/{key}"
-        if place not in self.pieces:
+        is_wanted = (
+            column != "unread_messages"
+            and getattr(span, column) is None
+            and value not in _NOTHING
+            and not (rule.only_json and not isinstance(parsed(value), dict | list))
+        )
+        if is_wanted and not rule.wraps:
+            # The column has the same ids; those of the answer may get more than the attribute from here on.
+            is_kept = column != "output_messages" or not self._plan.reasoning
+            self.pieces[place] = pieces.as_json(column if is_kept else None)
+        elif place not in self.pieces:
             self.pieces[place] = pieces.as_json()
-        if column == "unread_messages" or getattr(span, column) is not None or value in _NOTHING:
-            return
-        if rule.only_json and not isinstance(parsed(value), dict | list):
-            return
-        if rule.inside or rule.each_json:
+        if is_wanted and rule.wraps:
             unwrapped = self._unwrap(value, rule)
-            if unwrapped is not None:
-                pieces = self._put_unwrapped(unwrapped, rule)
-            elif not rule.or_whole:
-                return
-        else:
-            self.pieces[place] = pieces.as_json(column)
+            is_wanted = unwrapped is not None or rule.or_whole
+            pieces = self._put_unwrapped(unwrapped, rule) if unwrapped is not None else pieces
+        if not is_wanted:
+            return
         setattr(span, column, pieces.ids if is_messages else pieces.ids[0])
-        if column in ("input_messages", "output_messages"):
-            if column == "output_messages" and self._plan.reasoning:
-                self.pieces[place] = pieces.as_json()  # The column may hold more than the attribute from here on.
-                pieces = self._with_reasoning(pieces)
+        if column == "input_messages":
             self.heard[column] = pieces
+        elif column == "output_messages":
+            self.heard[column] = self._with_reasoning(pieces) if self._plan.reasoning else pieces
 
     def _unwrap(self, value: Any, rule: ContentRule) -> Any:
         """What a value wraps; takes the call's id from the wrapping where the span does not say it."""

@@ -74,6 +74,11 @@ class ContentRule:
     call_id: tuple[Path, ...] = ()
     or_whole: bool = True
     each_json: bool = False
+    wraps: bool = field(init=False)
+    """Whether the content is not the value itself."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wraps", bool(self.inside or self.each_json))
 
 
 @dataclass(frozen=True, slots=True)

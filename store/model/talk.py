@@ -18,7 +18,6 @@ from store.otlp.values import to_json_bytes
 
 _ASSISTANT: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"assistant"')
 _PLAIN_ROLE: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"(user|assistant|system)"')
-_TELLING: Final = re.compile(rb"think|thought|approv")
 _REMEMBERED_MESSAGES_MAX: Final = 100_000  # A few hundred bytes each.
 
 
@@ -90,9 +89,8 @@ class Listener:
         known = self._said.get(piece_id)
         if known is not None:
             return known
-        # Most messages are plain text: their role is all there is to know, and it stands where a look finds it. One that
-        # tells of reasoning, a call, an answer or an approval holds a word for it.
-        if not (b"tool" in raw or b"eason" in raw or b"unction" in raw or _TELLING.search(raw)):
+        # Most messages are plain text: their role is all there is to know, and it stands where a look finds it.
+        if not _may_tell(raw):
             plain = _PLAIN_ROLE.match(raw)
             if plain is not None:
                 return _PLAIN[plain[1]]
@@ -151,6 +149,13 @@ class Listener:
         if isinstance(value, str):
             return self._sink.put(tenant, value.encode("utf-8", "surrogatepass"), TEXT)
         return self._sink.put(tenant, to_json_bytes(value), JSON)
+
+
+def _may_tell(raw: bytes) -> bool:
+    """Whether a message holds a word that one with reasoning, a call, an answer or an approval has."""
+    return (b"tool" in raw or b"eason" in raw or b"unction" in raw) or (
+        b"think" in raw or b"thought" in raw or b"approv" in raw
+    )
 
 
 def _text(value: Any) -> str | None:
