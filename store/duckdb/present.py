@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from store.model.content import join_pieces
-from store.model.conversation import pieces_of_step
+from store.model.conversation import finish_reason_of, pieces_of_step
 from store.model.ids import step_id
 from store.model.messages import parsed, read_message
 from store.model.rows import (
@@ -103,7 +103,8 @@ def content_of(span: Span, events: list[Event]) -> dict[str, list[str]]:
         "system_instructions": pieces.system,
         "input_messages": pieces.given,
         "output_messages": pieces.said,
-        "tool_definitions": span.tool_definitions or [],
+        "tool_definitions": span.tool_definitions
+        or next((event.tool_definitions for event in events if event.tool_definitions), []),
         "arguments": [span.arguments] if span.arguments else [],
         "result": [span.result] if span.result else [],
     }
@@ -150,7 +151,7 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
         request_model=span.request_model,
         response_model=span.response_model,
         response_id=span.response_id,
-        finish_reason=span.finish_reason,
+        finish_reason=finish_reason_of(span, events),
         agent_name=span.agent_name,
         tool_name=span.tool_name,
         tool_call_id=span.tool_call_id,

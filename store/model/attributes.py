@@ -1,16 +1,20 @@
 """The attributes of one span, read by its plan: columns, content by reference, and what stays an attribute."""
 
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 
-from store.model.columns import read_text
+from store.model.columns import READERS, read_text
 from store.model.content import INLINE_BYTES_MAX, ContentSink, Pieces
-from store.model.dialect import ContentRule
-from store.model.indexed import indexed_messages
+from store.model.indexed import indexed_messages, indexed_values
 from store.model.messages import parsed
+from store.model.paths import first_at, read_whole
 from store.model.plan import MESSAGE_COLUMNS, Plan
+from store.model.rules import ContentRule, NameRule, Path
 from store.model.span import Span, ToolRequest
+from store.model.speech import compose, with_reasoning
 from store.otlp.values import to_json_bytes
+
+_NOTHING: Final = (None, "")
 
 
 class AttributeReader:
@@ -35,9 +39,9 @@ class AttributeReader:
         span, plan, values, keys = self._span, self._plan, self._values, self._plan.keys
         self._read_columns()
         span.kind = self._kind()
-        if plan.span_names:
-            self._read_name()
-        if not plan.content and not long:
+        if not plan.is_plain:
+            self._read_more()
+        if not plan.content and not plan.shared and not long:
             kept = dict(zip(keys, values, strict=True))
         else:
             kept = {keys[at]: values[at] for at in plan.kept}
@@ -52,11 +56,10 @@ class AttributeReader:
                     self._keep(keys[at], values[at])
                 else:
                     kept[keys[at]] = values[at]
-        if plan.indexed or plan.approvals:
-            attributes = dict(zip(keys, values, strict=True))
-            for prefix, column in plan.indexed:
-                self._read_indexed(attributes, prefix, column)
-            self._read_approvals(attributes)
+            if plan.shared:
+                self._read_shared(long, kept)
+        if plan.speaks_oddly:
+            self._read_oddly()
         return kept
 
     def _read_columns(self) -> None:
@@ -76,13 +79,39 @@ class AttributeReader:
                     setattr(span, column, read)
                     break
 
-    def _read_name(self) -> None:
-        """What only the span's name says, where no attribute said it."""
+    def _read_more(self) -> None:
+        """What no attribute of its own says: it stands in a name, or in a JSON value, or follows from other columns."""
         span = self._span
-        for rule in self._plan.span_names:
-            fits = (not rule.kinds or span.kind in rule.kinds) and not (rule.root and span.parent_span_id)
-            if fits and (matched := rule.pattern.match(span.name)):
-                setattr(span, rule.column, matched["value"])
+        self._read_names()
+        self._read_inside()
+        if self._plan.dialect.input_excludes_cache and span.input_tokens is not None:
+            span.input_tokens += (span.cache_read_tokens or 0) + (span.cache_write_tokens or 0)
+
+    def _read_names(self) -> None:
+        """What only the name of the span or its service says, where no attribute said it."""
+        span = self._span
+        for rule in self._plan.names:
+            if (not rule.kinds or span.kind in rule.kinds) and not (rule.root and span.parent_span_id):
+                self._read_name(rule, span.name if rule.source == "name" else span.service_name or "")
+
+    def _read_name(self, rule: NameRule, name: str) -> None:
+        matched = rule.pattern.search(name) if getattr(self._span, rule.column) is None else None
+        if matched is not None:
+            setattr(self._span, rule.column, rule.value or matched["value"])
+
+    def _read_inside(self) -> None:
+        """What only the inside of a JSON value says. A value is read once, and only where a column still lacks something."""
+        span = self._span
+        for place, rule in self._plan.inside:
+            if rule.kinds and span.kind not in rule.kinds:
+                continue
+            lacking = [column for column in rule.columns if getattr(span, column) is None]
+            value = read_whole(self._values[place]) if lacking else None
+            for column in lacking:
+                found = first_at(value, rule.columns[column])
+                read = READERS.get(column, read_text)(found)
+                if read not in _NOTHING:
+                    setattr(span, column, read)
 
     def shrink_events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Span events with their large values moved to content."""
@@ -93,17 +122,32 @@ class AttributeReader:
         return events
 
     def _kind(self) -> str:
+        span = self._span
         for at, rule in self._plan.kinds:
-            value = self._values[at]
-            if value is None or (rule.span_kind and rule.span_kind != self._span.span_kind):
+            value = self._values[at] if at >= 0 else ""
+            if value is None or (rule.span_kind and rule.span_kind != span.span_kind):
                 continue
-            if rule.span_name is not None and not rule.span_name.match(self._span.name):
+            if rule.span_name is not None and not rule.span_name.search(span.name):
+                continue
+            if rule.root and span.parent_span_id:
                 continue
             if rule.kind is not None:
                 return rule.kind
             if isinstance(value, str) and value in rule.values:
                 return rule.values[value]
         return "other"
+
+    def _read_shared(self, long: Container[int], kept: dict[str, Any]) -> None:
+        """Attributes that are one thing on one kind of step and another on another, or several things at once."""
+        for at, rules in self._plan.shared:
+            key, value = self._plan.keys[at], self._values[at]
+            fitting = [rule for rule in rules if not rule.kinds or self._span.kind in rule.kinds]
+            for rule in fitting:
+                self._read_content(key, value, rule)
+            if not fitting and at in long:
+                self._keep(key, value)
+            elif not fitting:
+                kept[key] = value
 
     def _read_content(self, key: str, value: Any, rule: ContentRule) -> None:
         span, column = self._span, rule.column
@@ -113,25 +157,46 @@ class AttributeReader:
         else:
             pieces = self._sink.put_value(span.tenant, value)
         place = f"attributes/{key}"
-        self.pieces[place] = pieces.as_json()
-        if getattr(span, column) is not None or value in (None, ""):
+        is_wanted = (
+            getattr(span, column) is None
+            and value not in _NOTHING
+            and not (rule.only_json and not isinstance(parsed(value), dict | list))
+        )
+        if is_wanted and not rule.wraps:
+            # The column has the same ids; those of the answer may get more than the attribute from here on.
+            is_kept = column != "output_messages" or not self._plan.reasoning
+            self.pieces[place] = pieces.as_json(column if is_kept else None)
+        elif place not in self.pieces:
+            self.pieces[place] = pieces.as_json()
+        if is_wanted and rule.wraps:
+            unwrapped = self._unwrap(value, rule)
+            is_wanted = unwrapped is not None or rule.or_whole
+            pieces = self._put_unwrapped(unwrapped, rule) if unwrapped is not None else pieces
+        if not is_wanted:
             return
-        if rule.only_json and not isinstance(parsed(value), dict | list):
-            return
-        if rule.inside and (unwrapped := self._unwrap(value, rule)) is not None:
-            pieces = self._sink.put_value(span.tenant, unwrapped)
-        else:
-            self.pieces[place] = pieces.as_json(column)
         setattr(span, column, pieces.ids if is_messages else pieces.ids[0])
-        if column in ("input_messages", "output_messages"):
+        if column == "input_messages":
             self.heard[column] = pieces
+        elif column == "output_messages":
+            self.heard[column] = self._with_reasoning(pieces) if self._plan.reasoning else pieces
 
     def _unwrap(self, value: Any, rule: ContentRule) -> Any:
         """What a value wraps; takes the call's id from the wrapping where the span does not say it."""
-        wrapped = parsed(value)
+        wrapped = read_whole(value)
         if self._span.tool_call_id is None and rule.call_id:
-            self._span.tool_call_id = read_text(_inside(wrapped, rule.call_id))
-        return _inside(wrapped, rule.inside)
+            self._span.tool_call_id = read_text(first_at(wrapped, rule.call_id))
+        found = first_at(wrapped, rule.inside) if rule.inside else wrapped
+        if rule.each_json and isinstance(found, list):
+            return [parsed(item) for item in found]
+        return found
+
+    def _put_unwrapped(self, found: Any, rule: ContentRule) -> Pieces:
+        if rule.column not in MESSAGE_COLUMNS:
+            return self._sink.put_value(self._span.tenant, found)
+        listed = found if isinstance(found, list) else [found]
+        if listed and all(isinstance(item, list) for item in listed):  # A batch of conversations, which has one.
+            listed = [message for batch in listed for message in batch]
+        return self._sink.put_array(self._span.tenant, listed)
 
     def _conversation(self, column: str, value: Any) -> tuple[str, ...]:
         """What a history grows under: the calls of one agent. Instructions and definitions are the same everywhere."""
@@ -142,14 +207,52 @@ class AttributeReader:
             return (column, span.tenant, str(len(value)), value[-40:])
         return ()
 
-    def _read_indexed(self, attributes: dict[str, Any], prefix: str, column: str) -> None:
-        if getattr(self._span, column) is not None:
+    def _read_oddly(self) -> None:
+        """Messages that are put together from several attributes, and the calls that a run waits for."""
+        plan, span = self._plan, self._span
+        if plan.indexed or plan.indexed_tools or plan.approvals:
+            attributes = dict(zip(plan.keys, self._values, strict=True))
+            for prefix, column in plan.indexed:
+                if getattr(span, column) is None:
+                    self._take(column, indexed_messages(attributes, prefix))
+            for prefix, path in plan.indexed_tools:
+                self._read_indexed_tools(attributes, prefix, path)
+            self._read_approvals(attributes)
+        for composed in plan.compose:
+            rule = composed.rule
+            if (rule.kinds and span.kind not in rule.kinds) or getattr(span, rule.column) is not None:
+                continue
+            made = compose(composed, self._values)
+            if made is not None and rule.column in MESSAGE_COLUMNS:
+                self._take(rule.column, [made])
+            elif made is not None:
+                setattr(span, rule.column, self._sink.put_value(span.tenant, made).ids[0])
+
+    def _take(self, column: str, messages: list[Any]) -> None:
+        if not messages:
             return
-        messages = indexed_messages(attributes, prefix)
-        if messages:
-            pieces = self._sink.put_array(self._span.tenant, messages)
-            setattr(self._span, column, pieces.ids)
-            self.heard[column] = pieces
+        pieces = self._sink.put_array(self._span.tenant, messages)
+        setattr(self._span, column, pieces.ids)
+        if column == "output_messages" and self._plan.reasoning:
+            pieces = self._with_reasoning(pieces)
+        self.heard[column] = pieces
+
+    def _with_reasoning(self, pieces: Pieces) -> Pieces:
+        """The same messages with the reasoning that only another attribute has."""
+        for place, rule in self._plan.reasoning:
+            if not rule.kinds or self._span.kind in rule.kinds:
+                messages = with_reasoning(pieces, read_whole(self._values[place]), rule)
+                if messages is not None:
+                    found = self._sink.put_array(self._span.tenant, messages)
+                    self._span.output_messages = found.ids
+                    return found
+        return pieces
+
+    def _read_indexed_tools(self, attributes: dict[str, Any], prefix: str, path: Path) -> None:
+        found = [first_at(item, [path]) for item in indexed_values(attributes, prefix)]
+        tools = [parsed(tool) for tool in found if tool is not None]
+        if tools and self._span.tool_definitions is None:
+            self._span.tool_definitions = self._sink.put_array(self._span.tenant, tools).ids
 
     def _read_approvals(self, attributes: dict[str, Any]) -> None:
         rule = self._plan.approvals
@@ -167,12 +270,6 @@ class AttributeReader:
 
     def _keep(self, key: str, value: Any) -> None:
         self.pieces[f"attributes/{key}"] = self._sink.put_value(self._span.tenant, value).as_json()
-
-
-def _inside(value: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
 
 
 def is_large(value: Any) -> bool:

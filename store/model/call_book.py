@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from store.model.dialect import dialect_of_scope
 from store.model.ids import record_id
 from store.model.span import Span, ToolAnswer, ToolRequest
-from store.model.tool_calls import REQUESTING_KINDS, Told, ToolCall, is_silent
+from store.model.tool_calls import REQUESTING_KINDS, Told, ToolCall, is_loose, is_silent
 from store.model.trace import Given, Talk, Trace
 
 TOOLS_CALL = "tools/call"
@@ -149,7 +149,10 @@ class CallBook:
             call = call or self._open(span.tool_call_id, span.tool_name, span.arguments)
             call.name = call.name or span.tool_name
             call.type = call.type or span.tool_type
-            call.arguments = span.arguments or call.arguments
+            if is_loose(span):
+                call.arguments = call.arguments or span.arguments
+            else:
+                call.arguments = span.arguments or call.arguments
             call.result = span.result or call.result
             self._by_step[span.trace_id, span.span_id] = call
             if span.outcome == "interrupted":
@@ -214,6 +217,9 @@ class CallBook:
 
     def _admit_mcp(self, span: Span, above: Span | None) -> None:
         if above is not None and above.kind == "mcp_server" and span.kind == "mcp_client":
+            if above.tool_name is None and above.mcp_method == TOOLS_CALL:  # It names its tool in a step of its own.
+                self._by_step[span.trace_id, span.span_id] = self._by_step[above.trace_id, above.span_id]
+                return
             above = None  # A server that calls another server makes a call of its own.
         call = self._by_step[above.trace_id, above.span_id] if above else self._meanwhile(span) or self._waiting(span)
         call = call or self._open(span.tool_call_id, span.tool_name, span.arguments)

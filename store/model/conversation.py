@@ -62,11 +62,16 @@ def pieces_of_step(span: Span, events: list[Event]) -> Pieces:
     )
 
 
+def finish_reason_of(span: Span, events: list[Event]) -> str | None:
+    """Why a step's model stopped, as its span says, else as the log records say that have its messages."""
+    return span.finish_reason or next((event.finish_reason for event in reversed(events) if event.finish_reason), None)
+
+
 def events_by_step(trace: Trace) -> dict[str, list[Event]]:
     """Speaking log records by span id."""
     found: dict[str, list[Event]] = {}
     for event in trace.events.values():
-        found.setdefault(event.span_id or "", []).append(event)
+        found.setdefault(trace.step_of(event), []).append(event)
     return found
 
 

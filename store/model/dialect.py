@@ -1,169 +1,60 @@
 """Dialects as data: how each library names what it did. One TOML file a dialect; this compiles them.
 
 A span's dialect is found from its scope name, then from the attributes it carries; never from schema_url, which lies. What
-no dialect knows keeps its attributes and is of kind `other`.
+no dialect knows keeps its attributes and is of kind `other`. A dialect that `extends` another one has that one's rules behind
+its own; where it names the sources of a column, only those count.
 """
 
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Final
 
-NORMALISER_VERSION: Final = 2
+from store.model.rules import (
+    SPAN_KINDS,
+    ApprovalRule,
+    ComposeRule,
+    ContentRule,
+    Dialect,
+    EventRule,
+    InsideRule,
+    KindRule,
+    NameRule,
+    OutcomeRule,
+    Path,
+    ReasoningRule,
+)
+
+NORMALISER_VERSION: Final = 3
 """Raised whenever the same record would be read differently: views of another version are rebuilt."""
 
 OTHER: Final = "other"
 _VOCABULARY: Final = "vocabulary"
-_SPAN_KINDS: Final = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
-
-
-@dataclass(frozen=True, slots=True)
-class KindRule:
-    """A step is of `kind` (or `values[value]`) where `attribute` is present and span kind and name fit (0, None: any)."""
-
-    attribute: str
-    kind: str | None
-    values: dict[str, str]
-    span_kind: int
-    span_name: re.Pattern[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeRule:
-    """A step has `outcome` where `attribute`, its own or its exception's, is there and, given `values`, one of them."""
-
-    attribute: str
-    outcome: str
-    values: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ContentRule:
-    """The column that a content attribute feeds, its rank among the column's sources, and the step kinds it holds for.
-
-    `only_json`: a value that is not a JSON object or array is not what the column wants. `inside` and `call_id` are paths
-    into a JSON value that wraps the content, and the tool call's id with it; leading nowhere, the value is taken whole.
-    """
-
-    column: str
-    rank: int
-    kinds: frozenset[str] = frozenset()
-    only_json: bool = False
-    inside: tuple[str, ...] = ()
-    call_id: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SpanNameRule:
-    """The column that the group `value` of a pattern on the span's name feeds, for some step kinds (none: all) or roots."""
-
-    column: str
-    pattern: re.Pattern[str]
-    kinds: frozenset[str]
-    root: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalRule:
-    """Where a run says that it waits for approvals: a JSON attribute and the path to a list in it."""
-
-    attribute: str
-    path: str
-    id: str
-    tool_name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class EventRule:
-    """How a log record carries messages: its body is one (`body` column, `role`), or its attributes are a span's."""
-
-    body: str | None
-    role: str
-    attributes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """One dialect, compiled for lookup by attribute key."""
-
-    name: str
-    title: str
-    scopes: tuple[str, ...]
-    marker_keys: frozenset[str]
-    marker_prefixes: tuple[str, ...]
-    columns: dict[str, tuple[str, int]]
-    """Attribute key -> (column, rank among the column's sources)."""
-    content: dict[str, ContentRule]
-    indexed: dict[str, str]
-    """Attribute prefix -> message column."""
-    kinds: tuple[KindRule, ...]
-    outcomes: tuple[OutcomeRule, ...]
-    span_names: tuple[SpanNameRule, ...]
-    approvals: ApprovalRule | None
-    results_always_sent: bool = False
-    """A tool's step without a result did not run to its end: it stopped to ask somebody."""
-    events: dict[str, EventRule] = field(default_factory=dict[str, EventRule])
-    resumes_keep_run_id: bool = False
-    """What goes on with a run says that run's id again (`agent_run_id`), so nothing else need join the two."""
-
-    def marks(self, keys: Iterable[str]) -> bool:
-        """Whether one of these attribute keys gives the dialect away."""
-        return any(key in self.marker_keys or key.startswith(self.marker_prefixes) for key in keys)
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Common spellings of providers and finish reasons."""
+    """Common spellings of providers and finish reasons, and what resources are called."""
 
     provider: dict[str, str]
     finish_reason: dict[str, str]
     frameworks: frozenset[str]
+    resource: dict[str, list[str]]
 
 
-def _read(name: str) -> dict[str, Any]:
+@cache
+def read_dialect(name: str) -> dict[str, Any]:
+    """A dialect's file as it stands."""
     return tomllib.loads(resources.files("store.model.dialects").joinpath(f"{name}.toml").read_text())
 
 
 def _compile(name: str) -> Dialect:
-    own = _read(name)
-    base = _compile(own["extends"]) if "extends" in own else None
-    columns = dict(base.columns) if base else {}
-    for column, keys in own.get("columns", {}).items():
-        columns = {key: (fed, rank) for key, (fed, rank) in columns.items() if fed != column}
-        columns.update({key: (column, rank) for rank, key in enumerate(keys)})
-    content = dict(base.content) if base else {}
-    for column, spec in own.get("content", {}).items():
-        content = {key: rule for key, rule in content.items() if rule.column != column}
-        content.update(_content_rules(column, spec))
-    kinds = tuple(
-        KindRule(
-            rule["attribute"],
-            rule.get("kind"),
-            rule.get("values", {}),
-            _SPAN_KINDS.get(rule.get("span_kind", ""), 0),
-            re.compile(rule["span_name"]) if "span_name" in rule else None,
-        )
-        for rule in own.get("kind", [])
-    )
-    outcomes = tuple(
-        OutcomeRule(rule["attribute"], rule["outcome"], frozenset(rule.get("values", ())))
-        for rule in own.get("outcome", [])
-    )
-    span_names = tuple(
-        SpanNameRule(
-            rule["column"], re.compile(rule["pattern"]), frozenset(rule.get("kinds", ())), rule.get("root", False)
-        )
-        for rule in own.get("span_name", [])
-    )
-    events = {
-        event: EventRule(rule.get("body"), rule.get("role", ""), rule.get("attributes", False))
-        for event, rule in own.get("events", {}).items()
-    }
+    own = read_dialect(name)
+    base = _compile(own["extends"]) if "extends" in own else _NOTHING
     markers: list[str] = own.get("markers", [])
     return Dialect(
         name=own["name"],
@@ -171,34 +62,108 @@ def _compile(name: str) -> Dialect:
         scopes=tuple(own.get("scopes", ())),
         marker_keys=frozenset(marker for marker in markers if not marker.endswith(".")),
         marker_prefixes=tuple(marker for marker in markers if marker.endswith(".")),
-        columns=columns,
-        content=content,
-        indexed=(base.indexed if base else {})
-        | {prefix: column for column, prefix in own.get("indexed_messages", {}).items()},
-        kinds=kinds + (base.kinds if base else ()),
-        outcomes=outcomes + (base.outcomes if base else ()),
-        span_names=span_names + (base.span_names if base else ()),
-        approvals=ApprovalRule(**own["approvals"]) if "approvals" in own else (base.approvals if base else None),
+        columns=_columns(own.get("columns", {}), base.columns),
+        content=_content(own.get("content", {}), base.content),
+        indexed=base.indexed | {prefix: column for column, prefix in own.get("indexed_messages", {}).items()},
+        indexed_tools=base.indexed_tools
+        | {prefix: _path(path) for prefix, path in own.get("indexed_tools", {}).items()},
+        kinds=tuple(_kind_rule(rule) for rule in own.get("kind", [])) + base.kinds,
+        outcomes=tuple(_outcome_rule(rule) for rule in own.get("outcome", [])) + base.outcomes,
+        names=tuple(_name_rule(rule) for rule in own.get("span_name", [])) + base.names,
+        inside=tuple(_inside_rule(rule) for rule in own.get("inside", [])) + base.inside,
+        reasoning=tuple(
+            ReasoningRule(rule["attribute"], _kinds(rule), _paths(rule["paths"])) for rule in own.get("reasoning", [])
+        )
+        + base.reasoning,
+        compose=tuple(_compose_rule(rule) for rule in own.get("compose", [])) + base.compose,
+        approvals=ApprovalRule(**own["approvals"]) if "approvals" in own else base.approvals,
         results_always_sent=own.get("results_always_sent", False),
-        events={**(base.events if base else {}), **events},
         resumes_keep_run_id=own.get("resumes_keep_run_id", False),
+        arguments_are_loose=own.get("arguments_are_loose", False),
+        input_excludes_cache=own.get("input_excludes_cache", False),
+        events=base.events | {event: _event_rules(rules) for event, rules in own.get("events", {}).items()},
+        source=name,
     )
 
 
-def _content_rules(column: str, spec: Any) -> dict[str, ContentRule]:
-    """The rules of one column: a list of keys, or a table of keys and what holds for them."""
-    said: dict[str, Any] = spec if isinstance(spec, dict) else {"keys": spec}
-    return {
-        key: ContentRule(
-            column,
-            rank,
-            frozenset(said.get("kinds", ())),
-            said.get("only_json", False),
-            tuple(said["inside"].split(".")) if "inside" in said else (),
-            tuple(said["call_id"].split(".")) if "call_id" in said else (),
+def _columns(own: dict[str, list[str]], base: dict[str, Any]) -> dict[str, tuple[tuple[str, int], ...]]:
+    fed = {key: [one for one in columns if one[0] not in own] for key, columns in base.items()}
+    for column, keys in own.items():
+        for rank, key in enumerate(keys):
+            fed.setdefault(key, []).append((column, rank))
+    return {key: tuple(columns) for key, columns in fed.items() if columns}
+
+
+def _content(own: dict[str, Any], base: dict[str, tuple[ContentRule, ...]]) -> dict[str, tuple[ContentRule, ...]]:
+    found = {key: [rule for rule in rules if rule.column not in own] for key, rules in base.items()}
+    for column, spec in own.items():
+        rank = 0
+        for said in spec if isinstance(spec, list) else [spec]:
+            rule: dict[str, Any] = said if isinstance(said, dict) else {"keys": [said]}
+            for key in rule["keys"]:
+                found.setdefault(key, []).append(_content_rule(column, rank, rule))
+                rank += 1
+    return {key: tuple(rules) for key, rules in found.items() if rules}
+
+
+def _content_rule(column: str, rank: int, rule: dict[str, Any]) -> ContentRule:
+    return ContentRule(
+        column, rank, _kinds(rule), rule.get("only_json", False), _paths(rule.get("inside", ())),
+        _paths(rule.get("call_id", ())), rule.get("or_whole", True), rule.get("each_json", False),
+    )  # fmt: skip
+
+
+def _kind_rule(rule: dict[str, Any]) -> KindRule:
+    return KindRule(
+        rule.get("attribute"), rule.get("kind"), rule.get("values", {}), SPAN_KINDS.get(rule.get("span_kind", ""), 0),
+        re.compile(rule["span_name"]) if "span_name" in rule else None, rule.get("without"), rule.get("root", False),
+    )  # fmt: skip
+
+
+def _outcome_rule(rule: dict[str, Any]) -> OutcomeRule:
+    pattern = re.compile(rule["pattern"]) if "pattern" in rule else None
+    return OutcomeRule(rule["attribute"], rule["outcome"], frozenset(rule.get("values", ())), pattern, _kinds(rule))
+
+
+def _name_rule(rule: dict[str, Any]) -> NameRule:
+    return NameRule(
+        rule["column"], re.compile(rule.get("pattern", "^(?P<value>.+)$")), _kinds(rule), rule.get("root", False),
+        rule.get("value"), rule.get("source", "name"),
+    )  # fmt: skip
+
+
+def _inside_rule(rule: dict[str, Any]) -> InsideRule:
+    columns = {column: _paths(paths) for column, paths in rule["columns"].items()}
+    return InsideRule(rule["attribute"], _kinds(rule), columns)
+
+
+def _compose_rule(rule: dict[str, Any]) -> ComposeRule:
+    return ComposeRule(
+        rule["column"], _kinds(rule), rule.get("role", ""),
+        {kind: tuple(keys) for kind, keys in rule["parts"].items()}, tuple(rule.get("finish_reason", ())),
+    )  # fmt: skip
+
+
+def _event_rules(rules: Any) -> tuple[EventRule, ...]:
+    return tuple(
+        EventRule(
+            rule.get("column"), rule.get("role", ""), rule.get("attributes", False), _kinds(rule), rule.get("value"),
+            rule.get("request", {}), rule.get("response_id"),
         )
-        for rank, key in enumerate(said["keys"])
-    }
+        for rule in (rules if isinstance(rules, list) else [rules])
+    )  # fmt: skip
+
+
+def _kinds(rule: dict[str, Any]) -> frozenset[str]:
+    return frozenset(rule.get("kinds", ()))
+
+
+def _paths(paths: Any) -> tuple[Path, ...]:
+    return tuple(_path(path) for path in ([paths] if isinstance(paths, str) else paths))
+
+
+def _path(path: str) -> Path:
+    return tuple(path.split(".")) if path else ()
 
 
 def _every_dialect() -> dict[str, Dialect]:
@@ -206,18 +171,25 @@ def _every_dialect() -> dict[str, Dialect]:
     files = (path.name for path in resources.files("store.model.dialects").iterdir())
     names = [name.removesuffix(".toml") for name in files if name.endswith(".toml")]
     names.remove(_VOCABULARY)
-    return {name: _compile(name) for name in sorted(names, key=lambda name: (_read(name)["precedence"], name))}
+    return {name: _compile(name) for name in sorted(names, key=lambda name: (read_dialect(name)["precedence"], name))}
 
 
-DIALECTS: Final[dict[str, Dialect]] = _every_dialect()
+_NOTHING: Final = Dialect(
+    OTHER, "not mapped", (), frozenset(), (), {}, {}, {}, {}, (), (), (), (), (), (), None
+)  # fmt: skip
 UNKNOWN: Final = Dialect(
-    OTHER, "not mapped", (), frozenset(), (), {"error.type": ("error_type", 0)}, {}, {}, (), (), (), None
-)
+    OTHER, "not mapped", (), frozenset(), (), {"error.type": (("error_type", 0),)}, {}, {}, {}, (), (), (), (), (), (),
+    None,
+)  # fmt: skip
+DIALECTS: Final[dict[str, Dialect]] = _every_dialect()
 
 
 def _vocabulary() -> Vocabulary:
-    words = _read(_VOCABULARY)
-    return Vocabulary(words["provider"], words["finish_reason"], frozenset(words["frameworks_as_provider"]["names"]))
+    words = read_dialect(_VOCABULARY)
+    return Vocabulary(
+        words["provider"], words["finish_reason"], frozenset(words["frameworks_as_provider"]["names"]),
+        words["resource"],
+    )  # fmt: skip
 
 
 VOCABULARY: Final = _vocabulary()
@@ -238,4 +210,9 @@ def dialect_of(scope_name: str, keys: Iterable[str]) -> Dialect:
     if known is not None:
         return known
     listed = list(keys)
-    return next((dialect for dialect in DIALECTS.values() if dialect.marks(listed)), UNKNOWN)
+    return next((dialect for dialect in DIALECTS.values() if marks(dialect, listed)), UNKNOWN)
+
+
+def marks(dialect: Dialect, keys: Iterable[str]) -> bool:
+    """Whether one of these attribute keys gives the dialect away."""
+    return any(key in dialect.marker_keys or key.startswith(dialect.marker_prefixes) for key in keys)

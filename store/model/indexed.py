@@ -1,11 +1,13 @@
-"""Messages that came as indexed attributes (`llm.input_messages.0.message.content`), put together as OTel messages.
+"""Messages that came as indexed attributes, put together as OTel messages.
+
+OpenInference spells `llm.input_messages.0.message.content`, Traceloop until 0.47 `gen_ai.prompt.0.content`.
 
 Indexes may have gaps (0, 1, 7): the order counts, not the number.
 """
 
 from typing import Any, Final
 
-from store.model.messages import parsed
+from store.model.messages import normalise_part, parsed
 
 PATH_PARTS_MAX: Final = 16  # The convention's longest path has 9; what is beyond stays one name.
 _INDEX_DIGITS_MAX: Final = 9
@@ -13,8 +15,14 @@ _INDEX_DIGITS_MAX: Final = 9
 
 def indexed_messages(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
     """The messages below `prefix`, in the order of their indexes, as `{"role", "parts"}`."""
-    tree = _tree((key[len(prefix) :], value) for key, value in attributes.items() if key.startswith(prefix))
-    return [_message(item.get("message", {})) for item in _ordered(tree) if isinstance(item, dict)]
+    return [
+        _message(item.get("message", item)) for item in indexed_values(attributes, prefix) if isinstance(item, dict)
+    ]
+
+
+def indexed_values(attributes: dict[str, Any], prefix: str) -> list[Any]:
+    """What stands below each number behind `prefix`, in the order of the numbers: maps as deep as the names say."""
+    return _ordered(_tree((key[len(prefix) :], value) for key, value in attributes.items() if key.startswith(prefix)))
 
 
 class _Branch(dict[str, Any]):
@@ -57,18 +65,29 @@ def _message(message: Any) -> dict[str, Any]:
     if role == "tool" or call_id is not None:
         parts.append({"type": "tool_call_response", "id": call_id, "response": content})
     contents = [_content_part(item) for item in _ordered(message.get("contents"))]
+    if isinstance(message.get("reasoning"), str) and message["reasoning"]:
+        parts.append({"type": "reasoning", "content": message["reasoning"]})
     # Some libraries send the same text both ways.
     spoken = "".join(
         part["content"] for part in contents if part["type"] == "text" and isinstance(part["content"], str)
     )
-    if not parts and content not in (None, "", spoken):
-        parts.append({"type": "text", "content": content})
+    if not any(part["type"] == "tool_call_response" for part in parts) and content not in (None, "", spoken):
+        parts.extend(_blocks(content))
     parts.extend(contents)
     parts.extend(_call_part(item) for item in _ordered(message.get("tool_calls")))
     result: dict[str, Any] = {"role": role if isinstance(role, str) and role else "user", "parts": parts}
-    if isinstance(message.get("name"), str):
-        result["name"] = message["name"]
+    for name in ("name", "finish_reason"):
+        if isinstance(message.get(name), str):
+            result[name] = message[name]
     return result
+
+
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    """Content as parts: a text, or a list of parts as JSON (what Traceloop sends where a message has more than text)."""
+    listed = parsed(content)
+    if isinstance(listed, list) and listed and all(isinstance(item, dict) and "type" in item for item in listed):
+        return [normalise_part(item) for item in listed]
+    return [{"type": "text", "content": content}]
 
 
 def _content_part(item: Any) -> dict[str, Any]:
@@ -87,8 +106,10 @@ def _content_part(item: Any) -> dict[str, Any]:
 
 def _call_part(item: Any) -> dict[str, Any]:
     call = item.get("tool_call", item) if isinstance(item, dict) else {}
-    function = call.get("function", {}) if isinstance(call, dict) else {}
+    if not isinstance(call, dict):
+        call = {}
+    function = call.get("function", call)
     if not isinstance(function, dict):
         function = {}
-    return {"type": "tool_call", "id": call.get("id") if isinstance(call, dict) else None,
-            "name": function.get("name"), "arguments": parsed(function.get("arguments"))}  # fmt: skip
+    return {"type": "tool_call", "id": call.get("id"), "name": function.get("name"),
+            "arguments": parsed(function.get("arguments"))}  # fmt: skip

@@ -4,7 +4,7 @@ Volume is decoded by the column (Arrow); then every span is walked once: each at
 a column, becomes content by reference, or stays an attribute.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -12,8 +12,11 @@ import numpy as np
 from store.model.attributes import AttributeReader
 from store.model.columns import read_text
 from store.model.content import INLINE_BYTES_MAX, JSON, ContentSink
+from store.model.dialect import VOCABULARY
 from store.model.plan import Plan, plan_of
+from store.model.rules import STATUS
 from store.model.span import Span, SpanBody
+from store.model.speech import read_events
 from store.model.talk import Listener
 from store.model.times import rfc3339
 from store.otlp.decode import Records, decode_bodies, records_of
@@ -37,12 +40,11 @@ class ServiceFacts:
     @classmethod
     def of(cls, attributes: dict[str, Any]) -> "ServiceFacts":
         """Read from a resource's attributes."""
-        environment = attributes.get("deployment.environment.name", attributes.get("deployment.environment"))
-        return cls(
-            read_text(attributes.get("service.name")),
-            read_text(attributes.get("service.version")),
-            read_text(environment),
-        )
+        return cls(*(_first_text(attributes, VOCABULARY.resource[field.name]) for field in fields(cls)))
+
+
+def _first_text(attributes: dict[str, Any], keys: list[str]) -> str | None:
+    return next((text for key in keys if (text := read_text(attributes.get(key)))), None)
 
 
 class Enclosing:
@@ -152,6 +154,8 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
             extra |= {"start_time_unix_nano": start_ns, "end_time_unix_nano": end_ns}
         reader = AttributeReader(span, plan, attrs, sink)
         kept = reader.read([at - first for at in range(first, behind) if at in long] if attributes.has_long[i] else ())
+        if events[i] and plan.dialect.events:
+            reader.heard |= read_events(span, plan.dialect, events[i], sink)
         _judge(span, plan, attrs, events[i])
         if (span.status_message or "") != statuses[i]:
             extra["status_message"] = statuses[i]  # As it was sent: the column has the exception's instead.
@@ -182,10 +186,9 @@ def _judge(span: Span, plan: Plan, values: list[Any], events: list[dict[str, Any
         span.status_message = span.status_message or read_text(thrown.get("exception.message"))
     rules = plan.dialect.outcomes if thrown else plan.outcomes
     if rules:
-        said = thrown | dict(zip(plan.keys, values, strict=True))
+        said = thrown | dict(zip(plan.keys, values, strict=True)) | {STATUS: span.status_message if failed else None}
         for rule in rules:
-            value = said.get(rule.attribute)
-            if value is not None and (not rule.values or (isinstance(value, str) and value in rule.values)):
+            if rule.fits(said.get(rule.attribute)) and (not rule.kinds or span.kind in rule.kinds):
                 span.outcome = rule.outcome
                 return
     if span.end_ns == 0:

@@ -5,12 +5,14 @@ from typing import Any
 
 from store.model.columns import read_text
 from store.model.content import INLINE_BYTES_MAX, ContentSink, Pieces
-from store.model.dialect import Dialect, EventRule, dialect_of
+from store.model.dialect import dialect_of
 from store.model.ids import record_id
 from store.model.messages import parsed
 from store.model.normalise import Enclosing, bounded_ns, hex_ids, record_digests
 from store.model.plan import MESSAGE_COLUMNS
-from store.model.span import Event
+from store.model.rules import Dialect, EventRule
+from store.model.span import Event, ToolRequest
+from store.model.speech import message_of
 from store.model.talk import Listener
 from store.otlp.decode import decode_bodies, records_of
 from store.otlp.values import any_values, attribute_dicts, to_json
@@ -80,11 +82,11 @@ def _fill(
     pieces: dict[str, Any] = {}
     heard: dict[str, Pieces] = {}
     kept: dict[str, Any] = {}
-    rule = dialect.events.get(event.event_name or "")
+    rule = next((rule for rule in dialect.events.get(event.event_name or "", ()) if not rule.kinds), None)
     ranks: dict[str, int] = {}
     for key, value in attributes.items():
-        content = dialect.content.get(key)
-        if content is not None and content.column in MESSAGE_COLUMNS:
+        content = next((rule for rule in dialect.content.get(key, ()) if rule.column in MESSAGE_COLUMNS), None)
+        if content is not None:
             found = sink.put_array(event.tenant, value)
             pieces[f"attributes/{key}"] = found.as_json()
             read = rule is not None and rule.attributes and hasattr(event, content.column)
@@ -97,28 +99,31 @@ def _fill(
             pieces[f"attributes/{key}"] = sink.put_value(event.tenant, value).as_json()
         else:
             kept[key] = value
-    if rule is not None and rule.body is not None and body is not None:
-        found = sink.put_array(event.tenant, [_message(rule, body)])
-        setattr(event, rule.body, found.ids)
-        heard[rule.body] = found
+    if rule is not None:
+        _follow(event, rule, body=body, attributes=attributes, sink=sink, heard=heard)
     body_json = to_json(body)
     if len(body_json) > INLINE_BYTES_MAX:
         pieces["body"] = sink.put_value(event.tenant, body).as_json()
         body_json = ""
     event.body, event.attributes = body_json, to_json(kept)
     event.pieces = to_json(pieces) if pieces else ""
-    if event.speaks:
+    if event.has_messages:
         listener.hear(event, heard.get("input_messages"), heard.get("output_messages"))
 
 
-def _message(rule: EventRule, body: Any) -> dict[str, Any]:
-    """The record's body as a message: per-message events put the message there, `gen_ai.choice` one level down."""
-    said = parsed(body)
-    if not isinstance(said, dict):
-        return {"role": rule.role, "content": said}
-    inner = said.get("message")
-    if isinstance(inner, dict):
-        return {"role": rule.role, **inner} | (
-            {"finish_reason": said["finish_reason"]} if isinstance(said.get("finish_reason"), str) else {}
-        )
-    return {"role": rule.role, **said}
+def _follow(
+    event: Event, rule: EventRule, *, body: Any, attributes: dict[str, Any], sink: ContentSink, heard: dict[str, Pieces]
+) -> None:
+    """What the event's own rule reads: a message from its body or an attribute, the tool call that it names."""
+    if rule.column is not None and (rule.value is not None or body is not None):
+        message = message_of(rule, body, attributes)
+        if message is not None:
+            found = heard[rule.column] = sink.put_array(event.tenant, [message])
+            setattr(event, rule.column, found.ids)
+    if rule.request and (call_id := read_text(attributes.get(rule.request["id"]))) is not None:
+        arguments = parsed(attributes.get(rule.request.get("arguments", "")))
+        piece = None if arguments is None else sink.put_value(event.tenant, arguments).ids[0]
+        name = read_text(attributes.get(rule.request.get("name", "")))
+        event.tool_requests.append(ToolRequest(call_id, name, piece))
+    if rule.response_id is not None:
+        event.response_id = read_text(attributes.get(rule.response_id))

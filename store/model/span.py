@@ -116,6 +116,8 @@ class Span:
     verdicts: list[Verdict] = field(default_factory=list[Verdict])
     attempts_failed: int = 0
 
+    # `previous_response_id`: the response that the step says it continues; Agent Framework calls it a conversation.
+
     @property
     def model(self) -> str | None:
         return self.response_model or self.request_model
@@ -168,16 +170,25 @@ class Event:
     input_messages: list[str] | None = None
     output_messages: list[str] | None = None
     system_instructions: list[str] | None = None
+    tool_definitions: list[str] | None = None
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
     approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
     verdicts: list[Verdict] = field(default_factory=list[Verdict])
     reasoning: bool = False
+    finish_reason: str | None = None
+    response_id: str | None = None
+    """Set where the record speaks for the model call with this response, not for the span that it names."""
 
     @property
     def speaks(self) -> bool:
-        """Whether it carries messages of a step, or a verdict."""
-        return bool(self.input_messages or self.output_messages or self.system_instructions or self.verdicts)
+        """Whether it tells something of a step that the step's span does not: messages, calls asked for, or a verdict."""
+        return self.has_messages or bool(self.tool_requests or self.tool_definitions or self.verdicts)
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether it carries messages of a step."""
+        return bool(self.input_messages or self.output_messages or self.system_instructions)
 
 
 @dataclass(slots=True)

@@ -74,6 +74,8 @@ class Listener:
         """Fill what messages say (`reasoning`, `tool_requests`, ...) from those that were given and those that were said."""
         tenant = spoken.tenant
         if said is not None:
+            if spoken.finish_reason is None and said.raws and b"inish" in said.raws[-1]:
+                spoken.finish_reason = read_message(said.raws[-1], "assistant").get("finish_reason")
             for piece_id, raw in zip(said.ids, said.raws, strict=True):
                 message = self._read(tenant, piece_id, raw)
                 spoken.reasoning = spoken.reasoning or message.reasoning
@@ -116,9 +118,8 @@ class Listener:
         known = self._said.get(piece_id)
         if known is not None:
             return known
-        # Most messages are plain text: their role is all there is to know, and it stands where a look finds it. One that
-        # tells of reasoning, a call, an answer or an approval holds a word for it.
-        if not (b"tool" in raw or b"eason" in raw or b"think" in raw or b"function" in raw or b"approv" in raw):
+        # Most messages are plain text: their role is all there is to know, and it stands where a look finds it.
+        if not _may_tell(raw):
             plain = _PLAIN_ROLE.match(raw)
             if plain is not None:
                 return _PLAIN[plain[1]]
@@ -171,8 +172,8 @@ class Listener:
                 case _:
                     pass
         # Some libraries send the question bare: it is about the message's one call, or about nobody knows which.
-        asked = said.requests[0] if len(said.requests) == 1 else None
-        said.approvals = [one if one.id or one.name else asked for one in said.approvals if one.id or one.name or asked]
+        lone = said.requests[:1] if len(said.requests) == 1 else []
+        said.approvals = [found for one in said.approvals for found in ([one] if one.id or one.name else lone)]
         return said
 
     def _verdict(self, tenant: str, part: dict[str, Any]) -> Verdict:
@@ -208,6 +209,13 @@ def _with_requests(answers: list[ToolAnswer], requests: list[ToolRequest]) -> It
         if asked is None and len(unasked) == len(lone) == 1:
             asked = lone[0]
         yield answer if asked is None else ToolAnswer(answer.id, answer.result, asked.name, asked.arguments)
+
+
+def _may_tell(raw: bytes) -> bool:
+    """Whether a message holds a word that one with reasoning, a call, an answer or an approval has."""
+    return (b"tool" in raw or b"eason" in raw or b"unction" in raw) or (
+        b"think" in raw or b"thought" in raw or b"approv" in raw
+    )
 
 
 def _text(value: Any) -> str | None:

@@ -176,3 +176,9 @@ def is_silent(span: Span) -> bool:
         return False
     dialect = dialect_of_scope(span.scope_name or "")
     return dialect is not None and dialect.results_always_sent
+
+
+def is_loose(span: Span) -> bool:
+    """Whether what a step says of its arguments is less than what the model asked for."""
+    dialect = dialect_of_scope(span.scope_name or "")
+    return dialect is not None and dialect.arguments_are_loose

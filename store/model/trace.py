@@ -24,6 +24,7 @@ class Trace:
     _depths: dict[str, int] | None = field(default=None, repr=False, compare=False)
     _talk: "dict[str, Talk] | None" = field(default=None, repr=False, compare=False)
     _verdicts: "list[Given] | None" = field(default=None, repr=False, compare=False)
+    _responses: dict[str, str] | None = field(default=None, repr=False, compare=False)
     """Worked out when first asked for, until something comes in: half a dozen readers ask for each."""
 
     def admit(self, span: Span) -> Span | None:
@@ -42,7 +43,7 @@ class Trace:
         if current is not None and span.rank <= current.rank:
             return span
         self.spans[span.span_id] = span
-        self._ordered = self._depths = self._talk = self._verdicts = None
+        self._ordered = self._depths = self._talk = self._verdicts = self._responses = None
         return current
 
     def hear(self, event: Event) -> None:
@@ -117,14 +118,15 @@ class Trace:
             for span in self.spans.values()
         }
         for event in sorted(self.events.values(), key=lambda event: (event.time_ns, event.sequence, event.ordinal)):
-            talk = said.get(event.span_id or "")
+            span_id = self.step_of(event)
+            talk = said.get(span_id)
             if talk is not None and not talk.from_span:
-                said[event.span_id or ""] = Talk(
+                said[span_id] = Talk(
                     talk.requests + event.tool_requests,
                     talk.answers + event.tool_answers,
                     talk.reasoning or event.reasoning,
                     False,
-                    True,
+                    talk.from_events or event.has_messages,
                     talk.approvals + event.approvals,
                 )
         return said
@@ -138,10 +140,20 @@ class Trace:
                 for verdict in span.verdicts
             ]
             for event in self.events.values():
-                decided_ns, span = event.time_ns or event.observed_ns, self.spans.get(event.span_id or "")
+                decided_ns, span = event.time_ns or event.observed_ns, self.spans.get(self.step_of(event))
                 found += [Given(verdict, self.trace_id, span, 0, decided_ns) for verdict in event.verdicts]
             self._verdicts = sorted(found, key=_order_of_verdicts)
         return self._verdicts
+
+    def step_of(self, event: Event) -> str:
+        """The span id of the step that a log record speaks for; empty where it names none."""
+        if event.response_id is not None:
+            if self._responses is None:
+                self._responses = {
+                    span.response_id: span.span_id for span in self.ordered() if span.response_id and span.kind == "llm"
+                }
+            return self._responses.get(event.response_id, event.span_id or "")
+        return event.span_id or ""
 
 
 @dataclass(frozen=True, slots=True)

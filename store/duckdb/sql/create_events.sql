@@ -25,9 +25,12 @@ CREATE TABLE IF NOT EXISTS events (
     input_messages VARCHAR[],
     output_messages VARCHAR[],
     system_instructions VARCHAR[],
+    tool_definitions VARCHAR[],
     tool_requests VARCHAR,
     tool_answers VARCHAR,
     approvals VARCHAR,
     verdicts VARCHAR,
-    reasoning BOOLEAN NOT NULL
+    reasoning BOOLEAN NOT NULL,
+    finish_reason VARCHAR,
+    response_id VARCHAR
 );

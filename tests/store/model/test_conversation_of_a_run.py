@@ -121,6 +121,31 @@ def test_a_copy_on_an_agent_or_a_tool_is_not_part_of_the_conversation() -> None:
     assert _lines(talk.told()) == ["user: hi", "assistant: ok"]
 
 
+def test_what_an_agent_was_given_is_told_where_no_model_call_below_it_tells() -> None:
+    talk = Speakers()
+    silent = talk.add([SYSTEM, HI], [OK], kind="agent")
+    talk.add([], [], parent_span_id=silent.span_id)
+    workflow = talk.add([HI, CONTINUE], [], kind="workflow")
+    talk.add([HI], [OK], parent_span_id=workflow.span_id)
+    assert _lines(talk.told()) == ["system: Be brief.", "user: hi", "assistant: ok"]
+
+
+def test_a_history_that_leaves_out_what_was_thought_or_gives_a_call_another_id_is_not_another_message() -> None:
+    talk = Speakers()
+    thought = {"type": "reasoning", "content": "Let me see."}
+    talk.add([HI], [{"role": "assistant", "parts": [thought, *CALL["parts"]]}])
+    talk.add([HI, {"role": "assistant", "parts": [part | {"id": "item-1"} for part in CALL["parts"]]}, PAID], [OK])
+    assert _lines(talk.told()) == ["user: hi", "assistant: Let me see.", "tool: tool_call_response", "assistant: ok"]
+
+
+def test_the_last_message_of_a_step_has_the_steps_finish_reason_unless_it_says_its_own() -> None:
+    talk = Speakers()
+    talk.add([HI], [CALL, OK], finish_reason="stop")
+    talk.add([CONTINUE], [OK | {"finish_reason": "length"}], finish_reason="stop")
+    reasons = [message.finish_reason for message in talk.told() if message.direction == "output"]
+    assert reasons == [None, "stop", "length"]
+
+
 def test_a_step_says_what_it_says_itself_else_what_its_log_records_say() -> None:
     talk = Speakers()
     silent, speaking = talk.add([], []), talk.add([HI], [OK])

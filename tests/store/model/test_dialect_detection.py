@@ -20,6 +20,25 @@ LONG = "x" * 2000
         ("opentelemetry.instrumentation.openai_v2", "otel"),
         ("opentelemetry.instrumentation.genai.langchain", "otel"),
         ("opentelemetry.util.genai.handler", "otel"),
+        ("traceloop.tracer", "traceloop"),
+        ("opentelemetry.instrumentation.openai.v1", "traceloop"),
+        ("opentelemetry.instrumentation.langchain", "traceloop"),
+        ("opentelemetry.instrumentation.mcp.instrumentation", "traceloop"),
+        ("opentelemetry.instrumentation.openai_agents", "traceloop"),
+        ("langfuse-sdk", "langfuse"),
+        ("langsmith", "langsmith"),
+        ("mlflow.tracing.provider", "mlflow"),
+        ("gcp.vertex.agent", "adk"),
+        ("strands.telemetry.tracer", "strands"),
+        ("agent_framework", "agent_framework"),
+        ("com.anthropic.claude_code.tracing", "claude_code"),
+        ("com.anthropic.claude_code.events", "claude_code"),
+        ("com.anthropic.sdk.python", "anthropic"),
+        ("ai", "vercel_legacy"),
+        ("gen_ai", "vercel"),
+        ("temporalio.contrib.opentelemetry._interceptor", "temporal"),
+        ("dbos-tracer", "dbos"),
+        ("dbos", "dbos"),
     ],
 )
 def test_the_scope_tells_the_dialect_whatever_the_attributes_say(scope: str, dialect: str) -> None:
@@ -35,6 +54,14 @@ def test_the_scope_tells_the_dialect_whatever_the_attributes_say(scope: str, dia
         ("pydantic_ai.all_messages", "pydantic_ai"),
         ("mcp.method.name", "mcp"),
         ("gen_ai.operation.name", "otel"),
+        ("traceloop.span.kind", "traceloop"),
+        ("llm.request.type", "traceloop"),
+        ("langfuse.observation.type", "langfuse"),
+        ("ai.operationId", "vercel_legacy"),
+        ("mlflow.spanType", "mlflow"),
+        ("langsmith.span.kind", "langsmith"),
+        ("gen_ai.system", "otel"),
+        ("llm.something", "openinference"),
         ("gen_ai", "other"),
         ("llm", "other"),
         ("http.method", "other"),
@@ -57,7 +84,8 @@ def test_what_no_dialect_knows_is_other_and_keeps_every_attribute() -> None:
 
 
 def test_every_dialect_can_be_told_by_a_scope_and_says_what_it_is() -> None:
-    assert all(dialect.scopes and dialect.title for dialect in DIALECTS.values())
+    bare = DIALECTS["openinference_bare"]
+    assert all(dialect.title and (dialect.scopes or dialect is bare) for dialect in DIALECTS.values())
     assert UNKNOWN.name == "other"
 
 

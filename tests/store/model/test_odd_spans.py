@@ -26,7 +26,13 @@ VALUES = st.recursive(
 )  # fmt: skip
 KNOWN_KEYS = sorted(
     {key for dialect in DIALECTS.values() for key in (*dialect.columns, *dialect.content)}
-    | {rule.attribute for dialect in DIALECTS.values() for rule in (*dialect.kinds, *dialect.outcomes)}
+    | {
+        rule.attribute
+        for one in DIALECTS.values()
+        for rule in (*one.kinds, *one.outcomes, *one.inside)
+        if rule.attribute
+    }
+    | {key for one in DIALECTS.values() for rule in one.compose for keys in rule.parts.values() for key in keys}
     | {rule.attribute for dialect in DIALECTS.values() if (rule := dialect.approvals) is not None}
 )
 INDEXED = [
