@@ -13,6 +13,8 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, Final
 
+from store.model.asides import NONE, Asides, compile_asides
+
 NORMALISER_VERSION: Final = 2
 """Raised whenever the same record would be read differently: views of another version are rebuilt."""
 
@@ -108,6 +110,7 @@ class Dialect:
     results_always_sent: bool = False
     """A tool's step without a result did not run to its end: it stopped to ask somebody."""
     events: dict[str, EventRule] = field(default_factory=dict[str, EventRule])
+    asides: Asides = NONE
     resumes_keep_run_id: bool = False
     """What goes on with a run says that run's id again (`agent_run_id`), so nothing else need join the two."""
 
@@ -181,6 +184,7 @@ def _compile(name: str) -> Dialect:
         approvals=ApprovalRule(**own["approvals"]) if "approvals" in own else (base.approvals if base else None),
         results_always_sent=own.get("results_always_sent", False),
         events={**(base.events if base else {}), **events},
+        asides=compile_asides(own, base.asides if base else NONE),
         resumes_keep_run_id=own.get("resumes_keep_run_id", False),
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from store.model.asides import Asides
 from store.model.columns import READERS
 from store.model.dialect import (
     ApprovalRule,
@@ -46,6 +47,7 @@ class Plan:
     """Those of the span's own attributes. `dialect.outcomes` also speak of the exception that it recorded."""
     indexed: tuple[tuple[str, str], ...]
     approvals: ApprovalRule | None
+    asides: Asides | None
     span_names: tuple[SpanNameRule, ...]
     """Those for columns that no key of the shape feeds."""
 
@@ -90,6 +92,7 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
             for prefix, column in dialect.indexed.items()
             if any(key.startswith(prefix) for key in keys)
         ),
+        asides=dialect.asides.of_shape(keys),
         approvals=dialect.approvals if dialect.approvals and dialect.approvals.attribute in present else None,
         span_names=tuple(rule for rule in dialect.span_names if rule.column not in sources),
     )
