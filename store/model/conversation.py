@@ -119,8 +119,8 @@ def _told(traces: list[Trace], texts: dict[str, str], histories: dict[str, dict[
     seen: Counter[bytes] = Counter()
     for trace in traces:
         for span, pieces in _speaking(trace):
-            yield from _new(span, "system", pieces.system, seen, texts, histories)
-            for message in _new(span, "input", pieces.given, seen, texts, histories):
+            yield from _new(span, "system", pieces.system, seen, texts, histories=histories)
+            for message in _new(span, "input", pieces.given, seen, texts, histories=histories):
                 if not pieces.answers_only:
                     yield message
                 elif answers := [part for part in message.parts if part["type"] == _ANSWER]:
@@ -165,6 +165,7 @@ def _new(
     pieces: list[str],
     seen: Counter[bytes],
     texts: dict[str, str],
+    *,
     histories: dict[str, dict[str, Any]],
 ) -> Iterator[Message]:
     here: Counter[bytes] = Counter()
