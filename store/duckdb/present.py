@@ -79,6 +79,12 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
     )
 
 
+def is_alive(row: dict[str, Any], now_ns: int) -> bool:
+    """Whether a run has said something lately: what of it has no recorded end may still be going on."""
+    found = status_at("", "unended", row["last_event_ns"], row["last_received_ns"], now_ns=now_ns)
+    return found == "running"
+
+
 def _segment(segment: dict[str, Any], now_ns: int) -> SegmentRow:
     status: Any = status_at(
         segment["status"], segment["open_reason"], segment["last_event_ns"], segment["last_received_ns"], now_ns=now_ns
@@ -125,11 +131,16 @@ def inline_content(content: dict[str, list[str]], texts: dict[str, str]) -> dict
     return shown
 
 
-def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content: dict[str, Any],
-                 events: list[Event], mcp_servers: dict[str, str | None]) -> StepRow:  # fmt: skip
-    """A span version as a step. `mcp_servers`: see `Trace.mcp_servers`."""
+def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content: dict[str, Any], outcomes: dict[str, str],
+                 events: list[Event], mcp_servers: dict[str, str | None], is_alive: bool = True) -> StepRow:  # fmt: skip
+    """A span version as a step. `mcp_servers`: see `Trace.mcp_servers`; `outcomes`: see `ToolCall.outcomes`.
+
+    `is_alive`: whether its run has said something lately, so that a step whose end is not recorded may still be running.
+    """
     kind: Any = span.kind
-    outcome: Any = span.outcome
+    outcome: Any = outcomes.get(step_id(span.trace_id, span.span_id), span.outcome)
+    if outcome == "running" and not is_alive:
+        outcome = "abandoned"
     return StepRow(
         step_id=step_id(span.trace_id, span.span_id),
         run_id=run_id,
@@ -182,15 +193,17 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
     )
 
 
-def present_call(row: dict[str, Any], texts: dict[str, str]) -> ToolCallRow:
+def present_call(row: dict[str, Any], texts: dict[str, str], *, is_alive: bool) -> ToolCallRow:
+    """A row as a tool call. `is_alive`: as of a step."""
     started_ns, ended_ns = row["started_ns"], row["ended_ns"]
+    lost = row["outcome"] == "requested" and started_ns and not ended_ns and not is_alive
     return ToolCallRow(
         tool_call_key=row["tool_call_key"],
         tool_call_id=row["tool_call_id"],
         tool_name=row["tool_name"],
         tool_source=row["tool_source"],
         mcp_server=row["mcp_server"],
-        outcome=row["outcome"],
+        outcome="abandoned" if lost else row["outcome"],
         error_type=row["error_type"],
         arguments=parsed(texts.get(row["arguments"] or "")),
         result=parsed(texts.get(row["result"] or "")),

@@ -13,6 +13,7 @@ from store.duckdb.present import (
     attributes_of,
     content_of,
     inline_content,
+    is_alive,
     pieces_in,
     present_call,
     present_decision,
@@ -89,7 +90,7 @@ class DuckDbReader:
         after = ordinal(cursor)
         ordered = [(seq, trace, span) for seq, (trace, span) in enumerate(_walk(traces))]
         shown = ordered[after : after + limit]
-        rows = self._present(tenant, row["run_id"], shown, inline=inline)
+        rows = self._present(tenant, row, shown, inline=inline)
         more = after + limit < len(ordered)
         return Page(rows, make_cursor(after + limit) if more else None)
 
@@ -110,7 +111,7 @@ class DuckDbReader:
         extra |= {f"resource_{name}": value for name, value in resource.items() if name != "attributes"}
         attributes, scope = attributes_of(row, texts), msgspec.json.decode(texts.get(row["scope"], '{"attributes":{}}'))
         return StepDetail(
-            step=self._present(tenant, run["run_id"], steps, inline=False)[0],
+            step=self._present(tenant, run, steps, inline=False)[0],
             attributes=attributes,
             resource=resource["attributes"],
             scope=scope,
@@ -129,7 +130,7 @@ class DuckDbReader:
 
     def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
         run = self._run_row(tenant, run_id)
-        return [call for call, _ in self._calls(tenant, run["run_id"])]
+        return [call for call, _ in self._calls(tenant, run)]
 
     def decisions(self, tenant: str, run_id: str) -> list[DecisionRow]:
         run = self._run_row(tenant, run_id)
@@ -164,7 +165,7 @@ class DuckDbReader:
             run=present_run(row, self._clock_ns()),
             traces=traces,
             messages=list(conversation(traces, self._texts(tenant, content_ids(traces)))),
-            calls=self._calls(tenant, row["run_id"]),
+            calls=self._calls(tenant, row),
             decisions=self._decisions(tenant, row["run_id"]),
             evaluations=[(event_of(one), attributes_of(one, texts)) for one in evaluations],
         ).events()
@@ -214,17 +215,21 @@ class DuckDbReader:
         )
         spans = [span_of(row) for row in rows]
         runs = self._runs_of(tenant, {span.trace_id for span in spans})
+        outcomes = self._outcomes(tenant, runs.values())
         journal_id = self._journal_id()
         return [
             present_step(
                 span, run_id=runs.get(span.trace_id, ""), seq=0, journal_id=journal_id,
-                content=dict(content_of(span, [])), events=[], mcp_servers={},
+                content=dict(content_of(span, [])), outcomes=outcomes, events=[], mcp_servers={},
             )
             for span in spans
         ]  # fmt: skip
 
-    def _present(self, tenant: str, run_id: str, shown: list[tuple[int, Trace, Any]], *, inline: bool) -> list[StepRow]:
+    def _present(
+        self, tenant: str, run: dict[str, Any], shown: list[tuple[int, Trace, Any]], *, inline: bool
+    ) -> list[StepRow]:
         journal_id = self._journal_id()
+        outcomes, alive = self._outcomes(tenant, [run["run_id"]]), is_alive(run, self._clock_ns())
         traces = {trace.trace_id: trace for _, trace, _ in shown}
         speaking = {trace_id: events_by_step(trace) for trace_id, trace in traces.items()}
         servers = {trace_id: trace.mcp_servers() for trace_id, trace in traces.items()}
@@ -234,7 +239,7 @@ class DuckDbReader:
             texts = self._texts(tenant, {piece for one in contents for ids in one.values() for piece in ids})
         return [
             present_step(
-                span, run_id=run_id, seq=seq, journal_id=journal_id,
+                span, run_id=run["run_id"], seq=seq, journal_id=journal_id, outcomes=outcomes, is_alive=alive,
                 content=inline_content(content, texts) if inline else dict(content),
                 events=speaking[trace.trace_id].get(span.span_id, []), mcp_servers=servers[trace.trace_id],
             )
@@ -273,11 +278,22 @@ class DuckDbReader:
         rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": wanted})
         return {row["content_id"]: row["text"] for row in rows}
 
-    def _calls(self, tenant: str, run_id: str) -> list[tuple[ToolCallRow, Times]]:
-        rows = self._engine.rows(sql("select_tool_calls"), {"tenant": tenant, "run_id": run_id})
+    def _outcomes(self, tenant: str, run_ids: Iterable[str]) -> dict[str, str]:
+        """How steps of some runs ended, by step id, where it is not as they say themselves."""
+        wanted = sorted(set(run_ids))
+        rows = self._engine.rows(sql("select_step_outcomes"), {"tenant": tenant, "run_ids": wanted}) if wanted else []
+        found: dict[str, str] = {}
+        for row in rows:
+            found |= msgspec.json.decode(row["step_outcomes"])
+        return found
+
+    def _calls(self, tenant: str, run: dict[str, Any]) -> list[tuple[ToolCallRow, Times]]:
+        rows = self._engine.rows(sql("select_tool_calls"), {"tenant": tenant, "run_id": run["run_id"]})
+        alive = is_alive(run, self._clock_ns())
         texts = self._texts(tenant, {row[name] for row in rows for name in ("arguments", "result") if row[name]})
         return [
-            (present_call(row, texts), Times(row["requested_ns"], row["started_ns"], _told_ns(row))) for row in rows
+            (present_call(row, texts, is_alive=alive), Times(row["requested_ns"], row["started_ns"], _told_ns(row))) for row
+            in rows
         ]  # fmt: skip
 
     def _decisions(self, tenant: str, run_id: str) -> list[tuple[DecisionRow, Times]]:

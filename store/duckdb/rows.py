@@ -131,7 +131,7 @@ def decision_row(run: Run, decision: Decision, position: int) -> dict[str, Any]:
         "reason": decision.reason,
         "requested_ns": decision.requested_ns,
         "decided_ns": decision.decided_ns,
-        "wait_ns": max(decision.decided_ns - decision.requested_ns, 0) if decision.decided_ns else None,
+        "wait_ns": decision.wait_ns,
         "request_step": decision.request_step,
         "decide_step": decision.decide_step,
         "evidence": decision.evidence,

@@ -274,9 +274,13 @@ class CallBook:
             ):  # A log record and a step of one decision: the step knows the waiting.
                 call.given[call.given.index(twin)] = given
         for call in self._calls:
-            waited = next((one for one in call.given if one.asked_ns and one.verdict.by == "human"), None)
-            if waited is not None and not call.asked_ns:
-                call.asking, call.asked_ns = waited.span, waited.asked_ns
+            said = next((one for one in call.given if one.verdict.by == "human"), None)
+            if said is None or call.asked_ns:
+                continue
+            if said.asked_ns:
+                call.asking, call.asked_ns = said.span, said.asked_ns
+            else:  # The question itself was not sent: it came of the request.
+                call.asking, call.asked_ns = call.requesting, call.requested_ns
 
     def _above(self, trace: Trace, given: Given) -> ToolCall | None:
         """The call within whose step a verdict without a call id was given."""

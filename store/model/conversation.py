@@ -8,7 +8,7 @@ An agent's or a workflow's messages repeat those of the model calls below it. Th
 failed, or is not recorded), and for the one thing that no model is told: the answer to a question for leave.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -85,13 +85,47 @@ def content_ids(traces: list[Trace]) -> set[str]:
     }
 
 
-def conversation(traces: list[Trace], texts: dict[str, str]) -> Iterator[Message]:
-    """The messages of a run in order. `texts`: content id -> text."""
+def conversation(traces: list[Trace], texts: dict[str, str]) -> list[Message]:
+    """The messages of a run in order. `texts`: content id -> text.
+
+    A call that a model was heard to ask for under the id of an item has the id by which histories and answers name it.
+    """
+    histories: dict[str, dict[str, Any]] = {}
+    told = list(_told(traces, texts, histories))
+    answered = set(_ids(told, "tool_call_response"))
+    said = [part for one in told if one.direction == "output" for part in one.parts if part["type"] == "tool_call"]
+    unanswered = [part for part in said if isinstance(part.get("id"), str) and part["id"] not in answered]
+    if unanswered:
+        asked = set(_ids(told, "tool_call", "output"))
+        renamed: dict[bytes, deque[str]] = {}
+        for call_id, part in histories.items():
+            if call_id in answered and call_id not in asked:
+                renamed.setdefault(_encoded(_telling(part)), deque()).append(call_id)
+        for part in unanswered:
+            if names := renamed.get(_encoded(_telling(part))):
+                part["id"] = names.popleft()
+    return told
+
+
+def _ids(messages: list[Message], kind: str, direction: str | None = None) -> Iterator[str]:
+    """The ids of the messages' parts of a kind."""
+    for message in messages:
+        for part in message.parts if direction in (None, message.direction) else ():
+            if part["type"] == kind and isinstance(part.get("id"), str):
+                yield part["id"]
+
+
+def _encoded(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="sorted")
+
+
+def _told(traces: list[Trace], texts: dict[str, str], histories: dict[str, dict[str, Any]]) -> Iterator[Message]:
+    """The messages; fills `histories` with calls that are told again, by their ids."""
     seen: Counter[bytes] = Counter()
     for trace in traces:
         for span, pieces in _speaking(trace):
-            yield from _new(span, "system", pieces.system, seen, texts)
-            for message in _new(span, "input", pieces.given, seen, texts):
+            yield from _new(span, "system", pieces.system, seen, texts, histories=histories)
+            for message in _new(span, "input", pieces.given, seen, texts, histories=histories):
                 if not pieces.answers_only:
                     yield message
                 elif answers := [part for part in message.parts if part["type"] == _ANSWER]:
@@ -131,7 +165,13 @@ def _speaking(trace: Trace) -> Iterator[tuple[Span, Pieces]]:
 
 
 def _new(
-    span: Span, direction: str, pieces: list[str], seen: Counter[bytes], texts: dict[str, str]
+    span: Span,
+    direction: str,
+    pieces: list[str],
+    seen: Counter[bytes],
+    texts: dict[str, str],
+    *,
+    histories: dict[str, dict[str, Any]],
 ) -> Iterator[Message]:
     here: Counter[bytes] = Counter()
     for piece in pieces:
@@ -141,6 +181,10 @@ def _new(
         if here[identity] > seen[identity]:
             seen[identity] += 1
             yield _message(span, "system" if message["role"] == "system" else direction, message, piece)
+        else:
+            for part in message["parts"]:
+                if part["type"] == "tool_call" and isinstance(part.get("id"), str):
+                    histories.setdefault(part["id"], part)
 
 
 def _message(span: Span, direction: str, message: dict[str, Any], piece: str) -> Message:
@@ -153,7 +197,7 @@ def _identity(message: dict[str, Any]) -> bytes:
     if message["role"] == "assistant":  # Histories leave out what was thought.
         parts = [part for part in parts if part["type"] != "reasoning"] or parts
     said = [message["role"], [_telling(part) for part in parts]]
-    return sha256(msgspec.json.encode(said, order="sorted")).digest()
+    return sha256(_encoded(said)).digest()
 
 
 def _telling(part: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class Decision:
     evidence: str
     evidence_rule: str
 
+    @property
+    def wait_ns(self) -> int | None:
+        """From the question to the answer, where both are known."""
+        return max(self.decided_ns - self.requested_ns, 0) if self.requested_ns and self.decided_ns else None
+
 
 def decisions_of(run_id: str, calls: list[ToolCall], traces: list[Trace]) -> list[Decision]:
     """The decisions of a run in the order they were asked for. Sets `waited_ns` of calls that waited while they ran."""
@@ -59,7 +64,7 @@ def decisions_of(run_id: str, calls: list[ToolCall], traces: list[Trace]) -> lis
                 found.append(_elicitation(run_id, span, call))
                 if call is not None and span.end_ns:
                     call.waited_ns += max(span.end_ns - span.start_ns, 0)
-    return sorted(found, key=lambda one: (one.requested_ns, one.decided_ns, one.decision_id))
+    return sorted(found, key=lambda one: (one.requested_ns or one.decided_ns, one.decided_ns, one.decision_id))
 
 
 def _approvals(run_id: str, call: ToolCall, traces: list[Trace]) -> Iterator[Decision]:
@@ -111,7 +116,7 @@ def _said(run_id: str, call: ToolCall, branch: str, given: Given, *, done: bool)
         decided_by_kind=verdict.by,
         decided_by=None,
         reason=verdict.reason,
-        requested_ns=call.asked_ns or given.asked_ns or given.decided_ns,
+        requested_ns=call.asked_ns or given.asked_ns,
         decided_ns=given.decided_ns,
         request_step=name_step(call.asking),
         decide_step=name_step(given.span),

@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Final
 
+from store.model.asides import compile_asides
 from store.model.rules import (
     SPAN_KINDS,
     ApprovalRule,
@@ -78,6 +79,7 @@ def _compile(name: str) -> Dialect:
         compose=tuple(_compose_rule(rule) for rule in own.get("compose", [])) + base.compose,
         approvals=ApprovalRule(**own["approvals"]) if "approvals" in own else base.approvals,
         results_always_sent=own.get("results_always_sent", False),
+        asides=compile_asides(own, base.asides),
         resumes_keep_run_id=own.get("resumes_keep_run_id", False),
         arguments_are_loose=own.get("arguments_are_loose", False),
         input_excludes_cache=own.get("input_excludes_cache", False),

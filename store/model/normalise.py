@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from store.model.aside_reader import read_asides, read_start
 from store.model.attributes import AttributeReader
 from store.model.columns import read_text
 from store.model.content import INLINE_BYTES_MAX, JSON, ContentSink
@@ -152,10 +153,15 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
         extra = {name: column[i] for name, column in rare.items() if column[i]}
         if start_ns != span.start_ns or end_ns != span.end_ns:
             extra |= {"start_time_unix_nano": start_ns, "end_time_unix_nano": end_ns}
+        if plan.asides is not None and plan.asides.start is not None:
+            marker = read_start(span, plan.asides, dict(zip(plan.keys, attrs, strict=True)))
+            extra |= {"start_marker": marker} if marker else {}
         reader = AttributeReader(span, plan, attrs, sink)
         kept = reader.read([at - first for at in range(first, behind) if at in long] if attributes.has_long[i] else ())
         if events[i] and plan.dialect.events:
             reader.heard |= read_events(span, plan.dialect, events[i], sink)
+        if plan.asides is not None:
+            read_asides(span, plan.asides, dict(zip(plan.keys, attrs, strict=True)), events[i], sink)
         _judge(span, plan, attrs, events[i])
         if (span.status_message or "") != statuses[i]:
             extra["status_message"] = statuses[i]  # As it was sent: the column has the exception's instead.

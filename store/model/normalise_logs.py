@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from store.model.aside_reader import read_record
 from store.model.columns import read_text
 from store.model.content import INLINE_BYTES_MAX, ContentSink, Pieces
 from store.model.dialect import dialect_of
@@ -107,6 +108,8 @@ def _fill(
         body_json = ""
     event.body, event.attributes = body_json, to_json(kept)
     event.pieces = to_json(pieces) if pieces else ""
+    if dialect.asides.verdicts:
+        read_record(event, dialect.asides, attributes, sink)
     if event.has_messages:
         listener.hear(event, heard.get("input_messages"), heard.get("output_messages"))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from store.model.asides import Asides
 from store.model.columns import READERS
 from store.model.dialect import dialect_of
 from store.model.rules import (
@@ -63,6 +64,7 @@ class Plan:
     """A rule that asks for no attribute has the place -1."""
     outcomes: tuple[OutcomeRule, ...]
     """Those of the span's own attributes. `dialect.outcomes` also speak of the exception that it recorded."""
+    asides: Asides | None
     names: tuple[NameRule, ...]
     """Those for columns that no key of the shape feeds."""
     inside: tuple[tuple[int, InsideRule], ...]
@@ -143,6 +145,7 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
         ),
         reasoning=tuple((place[rule.attribute], rule) for rule in dialect.reasoning if rule.attribute in place),
         compose=tuple(found for rule in dialect.compose if (found := _composed(rule, place)).parts),
+        asides=dialect.asides.of_shape(keys),
         approvals=dialect.approvals if dialect.approvals and dialect.approvals.attribute in place else None,
     )
 

@@ -14,7 +14,9 @@ StepKind = Literal[
     "run", "agent", "workflow", "turn", "llm", "embedding", "retrieval", "rerank", "tool", "mcp_client", "mcp_server",
     "guardrail", "evaluator", "memory", "plan", "approval_wait", "handoff", "workflow_engine", "other",
 ]  # fmt: skip
-StepOutcome = Literal["ok", "error", "interrupted", "denied", "pending", "cancelled", "retried", "running"]
+StepOutcome = Literal[
+    "ok", "error", "interrupted", "denied", "pending", "cancelled", "retried", "running", "abandoned"
+]  # fmt: skip
 ToolCallOutcome = Literal[
     "requested", "pending_approval", "denied", "ok", "error", "retried", "interrupted", "abandoned"
 ]  # fmt: skip

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from store.model.asides import NONE, Asides
+
 SPAN_KINDS: Final = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 STATUS: Final = "status.message"
 """What an outcome rule calls the message of the span's status."""
@@ -183,6 +185,7 @@ class Dialect:
     reasoning: tuple[ReasoningRule, ...]
     compose: tuple[ComposeRule, ...]
     approvals: ApprovalRule | None
+    asides: Asides = NONE
     results_always_sent: bool = False
     """A tool's step without a result did not run to its end: it stopped to ask somebody."""
     resumes_keep_run_id: bool = False

@@ -187,7 +187,8 @@ def _first_words(message: str | None) -> str | None:
 
 def _left_waiting(call: ToolCall, trace_id: str) -> bool:
     asked_here = call.asking is not None and call.asking.trace_id == trace_id
-    return asked_here and call.ran_in(trace_id) is None and call.told_in(trace_id) is None
+    answered = call.ran_in(trace_id) or call.told_in(trace_id) or call.given_in(trace_id)
+    return asked_here and answered is None
 
 
 def _segment(segment: Joined, tally: Tally, status: str) -> dict[str, object]:
