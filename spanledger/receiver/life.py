@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from spanledger.receiver.wire import MESSAGES_MAX, Ended, Kind, Message, Wire
+from spanledger.receiver.wire import MESSAGES_MAX, Ended, Kind, Message, Stalled, Wire
 
 # Those that a terminal or a service manager sends to a whole group. They are the server's, which says what they mean.
 SIGNALS_OF_THE_SERVER: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -86,8 +86,10 @@ class Life:
         """Send what it is told and, every `SPACE_SECONDS`, what `room` gives, until it ends: the body of a thread."""
         try:
             self._speak(room)
-        except Ended as error:
-            self.cause = str(error)
+        except Stalled as error:
+            self.cause = f"it hung: {error}"
+        except Ended:
+            pass
         except Exception as error:  # noqa: BLE001 - a process that nobody speaks to acknowledges nothing
             self.cause = "it could not be told anything"
             _log.error("receiver_untold", exc_info=error)
@@ -127,7 +129,7 @@ class Life:
                 alive_due = now + ALIVE_SECONDS
                 # Questions are counted, not seconds: it is not to blame when both of us were stopped.
                 if self._unanswered >= self._silent_max / ALIVE_SECONDS:
-                    raise Ended(f"it gave no sign of life for {self._silent_max} s")
+                    raise Stalled(f"it gave no sign of life for {self._silent_max} s")
                 self._unanswered += 1
                 messages.append(Message(Kind.ALIVE))
             if messages:

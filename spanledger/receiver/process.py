@@ -55,6 +55,7 @@ def main(wire_descriptor: int, http_descriptor: int) -> int:
     try:
         told = wire.receive().said()
     except Ended:
+        wire.close()
         return 1
     settings = msgspec.convert(told["settings"], Settings, dec_hook=_path)
     logs.configure(settings.log_level, settings.log_format)

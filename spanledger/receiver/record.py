@@ -77,14 +77,15 @@ class RemoteRecord:
     def _take(self, message: Message) -> None:
         match message.kind:
             case Kind.DURABLE:
-                position = Position.parse(message.document.decode())
+                position = Position.parse(message.document.decode())  # Before anybody is taken off who waits for it.
                 done = self._answered(message.number)
                 if done is not None:
                     done.set_result(position)
             case Kind.REFUSED:
+                error = _error(*message.said())
                 done = self._answered(message.number)
                 if done is not None:
-                    done.set_exception(_error(*message.said()))
+                    done.set_exception(error)
             case Kind.SPACE:
                 self._space = tuple(message.said())
             case Kind.METRICS:

@@ -169,7 +169,7 @@ class Receiver(Collector):
         number = message.number
         match message.kind:
             case Kind.APPEND:
-                _append(record, life, message)
+                append(record, message, life.tell)
             case Kind.METRICS:
                 page = self._pages.get(number)
                 if page is not None:
@@ -237,17 +237,17 @@ class Receiver(Collector):
         return room
 
 
-def _append(record: Record, life: Life, message: Message) -> None:
-    """Have the journal store a request, and its sender told when it is."""
+def append(record: Record, message: Message, tell: Callable[[Message], None]) -> None:
+    """Have the journal store a request, and its sender told how it went."""
     number, (tenant, signal) = message.number, message.said()
     digests = message.digests
     leaves = tuple(digests[at : at + _DIGEST_BYTES] for at in range(0, len(digests), _DIGEST_BYTES))
     try:
         done = record.submit(FrameDraft(tenant, Signal(signal), message.body, leaves))
     except Exception as error:  # noqa: BLE001 - whatever happened, the sender gets an answer
-        life.tell(_refusal(number, error))
+        tell(_refusal(number, error))
         return
-    done.add_done_callback(lambda found: life.tell(_outcome(number, found)))
+    done.add_done_callback(lambda found: tell(_outcome(number, found)))
 
 
 def _outcome(number: int, done: "Future[Position]") -> Message:

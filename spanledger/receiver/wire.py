@@ -67,11 +67,15 @@ class Ended(Exception):
     """The other end is gone, or cannot be understood, which is the same."""
 
 
+class Stalled(Ended):
+    """The other end is there, and does nothing."""
+
+
 class Wire:
     """One end of the pair. Any thread may send; one receives."""
 
     def __init__(self, end: socket.socket, *, send_seconds_max: int = 0) -> None:
-        """A send that gets nowhere for `send_seconds_max` counts as the other end's death; 0 waits for ever."""
+        """A send that gets nowhere for `send_seconds_max` is Stalled; 0 waits for ever."""
         self._end = end
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", send_seconds_max, 0))
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -82,7 +86,7 @@ class Wire:
         self._ahead = True
 
     def send(self, *messages: Message) -> None:
-        """Send messages whole, `MESSAGES_MAX` at most. Raises Ended, and then nothing more can be sent."""
+        """Send messages whole, `MESSAGES_MAX` at most. Raises Ended or Stalled, and then nothing more can be sent."""
         parts: list[bytes] = []
         for message in messages:
             document, digests, body = message.document, message.digests, message.body
@@ -98,6 +102,8 @@ class Wire:
                     self._end.sendall(memoryview(b"".join(parts))[sent:])
         except OSError as error:
             self.end()  # Half a message may be sent: whatever came behind it would be read as the rest.
+            if isinstance(error, BlockingIOError):  # The kernel's word for a time that is over.
+                raise Stalled("it does not take what it is told") from error
             raise Ended(f"the other process cannot be told anything: {error}") from error
 
     def receive(self) -> Message:
