@@ -14,6 +14,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,9 +40,11 @@ from spanledger.receiver.supervisor import Receiver
 from spanledger.settings import Settings
 from store.ledger import Ledger
 
-# With `GRACE_SECONDS` below the 10 s in which an orchestrator expects an end: requests first, then the view.
-LEDGER_CLOSE_SECONDS: Final = 5.0
-RECEIVER_END_SECONDS: Final = 1.0  # Beside the time that its requests have: to take itself down.
+# Below the 10 s in which an orchestrator expects an end: requests first, then the view, then the process takes itself down.
+END_SECONDS: Final = 8.0
+LEDGER_CLOSE_SECONDS: Final = 5.0  # Of them, where requests leave so much.
+LEDGER_CLOSE_SECONDS_MIN: Final = 1.0
+RECEIVER_END_SECONDS: Final = 1.0  # Beside the time that its requests have (`GRACE_SECONDS`): to take itself down.
 
 _log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -77,10 +80,11 @@ def serve(settings: Settings) -> None:
         receiver = Receiver(settings, doors, registry)
         try:
             ledger = Ledger.open(settings.data, registry=registry, view_memory_mb=settings.view_memory_mb)
+            end = _End()
             try:
-                uvloop.run(_Process(settings, doors, ledger, receiver, registry).run())
+                uvloop.run(_Process(settings, doors, ledger, receiver, registry=registry, end=end).run())
             finally:
-                ledger.close(LEDGER_CLOSE_SECONDS)
+                ledger.close(end.seconds_for_the_view())
         finally:
             receiver.stop(0)
     finally:
@@ -89,11 +93,33 @@ def serve(settings: Settings) -> None:
     _log.info("stopped")
 
 
+class _End:
+    """The time that is left at the end."""
+
+    def __init__(self) -> None:
+        self._begun: float | None = None
+
+    def begin(self) -> None:
+        self._begun = time.monotonic()
+
+    def seconds_for_the_view(self) -> float:
+        """How long the view may catch up."""
+        spent = time.monotonic() - self._begun if self._begun is not None else 0.0
+        return min(max(END_SECONDS - spent, LEDGER_CLOSE_SECONDS_MIN), LEDGER_CLOSE_SECONDS)
+
+
 class _Process:
     """The running services: the API in this process, the receivers in theirs."""
 
     def __init__(
-        self, settings: Settings, doors: Doors, ledger: Ledger, receiver: Receiver, registry: CollectorRegistry
+        self,
+        settings: Settings,
+        doors: Doors,
+        ledger: Ledger,
+        receiver: Receiver,
+        *,
+        registry: CollectorRegistry,
+        end: _End,
     ) -> None:
         self._settings = settings
         self._doors = doors
@@ -102,6 +128,7 @@ class _Process:
         waiter = WholeReadiness(ledger.waiter, receiver)
         self._api_app = create_app(reader=ledger.reader, waiter=waiter, registry=registry)
         self._view: View = self._api_app.state.view
+        self._end = end
 
     async def run(self) -> None:
         """Start, say so, wait for a signal, stop."""
@@ -124,6 +151,7 @@ class _Process:
                 self._announce(received.result())
                 await _first(services, stopped)
         finally:
+            self._end.begin()
             self._view.close()
             api.should_exit = True
             await asyncio.to_thread(self._receiver.stop, GRACE_SECONDS + RECEIVER_END_SECONDS)

@@ -24,8 +24,9 @@ from spanledger.receiver.wire import MESSAGES_MAX, Ended, Kind, Message, Stalled
 SIGNALS_OF_THE_SERVER: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SPACE_SECONDS: Final = 0.05  # Between two looks at the room there is: some 1,000 spans come meanwhile.
 ALIVE_SECONDS: Final = 1.0  # Between two questions whether it is alive.
-START_SECONDS_MAX: Final = 60  # Without a word from it at first: it imports in one, a loaded machine may take long.
-# Later. Decoding a request of 64 MiB holds its interpreter's lock for half a second, one of the 1 GiB that may be set, ten.
+START_SECONDS_MAX: Final = 60  # Until it is ready: it imports in one, a loaded machine may take long.
+# Without a word from it, then. A request of 64 MiB holds its interpreter's lock for half a second while it is decoded, one of
+# the 1 GiB that may be set, ten.
 SILENT_SECONDS_MAX: Final = 30
 SEND_SECONDS_MAX: Final = 10  # Without a byte that it takes, of what it is told.
 
@@ -62,8 +63,8 @@ class Life:
             raise
         self._wire = Wire(ours, send_seconds_max=SEND_SECONDS_MAX)
         self._post: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._ready = False
         self._unanswered = 0
-        self._silent_max = START_SECONDS_MAX
         self.cause = ""
         """Why it was ended, where it did not end by itself."""
         self.tell(Message(Kind.START, document=told))
@@ -79,7 +80,10 @@ class Life:
     def hear(self) -> Message:
         """The next it says, waiting for it. Raises Ended."""
         message = self._wire.receive()
-        self._unanswered, self._silent_max = 0, SILENT_SECONDS_MAX
+        if message.kind is Kind.READY:
+            self._ready = True
+        if self._ready:
+            self._unanswered = 0
         return message
 
     def speak(self, room: Callable[[], bytes]) -> None:
@@ -127,13 +131,20 @@ class Life:
                 messages.append(Message(Kind.SPACE, document=room()))
             if now >= alive_due:
                 alive_due = now + ALIVE_SECONDS
-                # Questions are counted, not seconds: it is not to blame when both of us were stopped.
-                if self._unanswered >= self._silent_max / ALIVE_SECONDS:
-                    raise Stalled(f"it gave no sign of life for {self._silent_max} s")
-                self._unanswered += 1
-                messages.append(Message(Kind.ALIVE))
+                self._ask_whether_alive(messages)
             if messages:
                 self._wire.send(*messages)
+
+    def _ask_whether_alive(self, messages: list[Message]) -> None:
+        # Questions are counted, not seconds: it is not to blame when both of us were stopped.
+        if self._unanswered >= (SILENT_SECONDS_MAX if self._ready else START_SECONDS_MAX) / ALIVE_SECONDS:
+            raise Stalled(
+                f"it gave no sign of life for {SILENT_SECONDS_MAX} s"
+                if self._ready
+                else f"it was not ready after {START_SECONDS_MAX} s"
+            )
+        self._unanswered += 1
+        messages.append(Message(Kind.ALIVE))
 
     def _told_until(self, deadline: float) -> list[Message] | None:
         """What it is to be told, as soon as there is anything; nothing when the time is over; None at the end."""

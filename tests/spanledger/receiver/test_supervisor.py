@@ -251,6 +251,15 @@ def test_a_process_that_never_gets_ready_is_an_error_and_not_tried_again(start):
     assert running.receiver.problem is not None
 
 
+def test_a_process_that_hangs_before_it_is_ready_is_an_error(start, monkeypatch):
+    monkeypatch.setattr(life, "ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(life, "START_SECONDS_MAX", 0.5)
+    running = start()
+    os.kill(running.pid, signal.SIGSTOP)
+    error = running.receiver.attend(running.record).exception(SECONDS)
+    assert str(error) == "the receiver process did not start (it hung: it was not ready after 0.5 s)"
+
+
 def test_a_grpc_port_that_is_taken_before_the_first_start_is_said_with_its_cause(start):
     running = start()
     with socket.create_server(("127.0.0.1", 0)) as taken:
