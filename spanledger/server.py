@@ -1,11 +1,12 @@
-"""`spanledger serve`: the parts wired into one process.
+"""`spanledger serve`: the parts wired into one server.
 
-    doors bound -> data folder opened -> receivers and API started -> ready line -> ... signal -> doors closed -> flushed
+    doors bound -> data folder opened -> API and receivers started -> ready line -> ... signal -> doors closed -> flushed
 
-Strategy: one event loop (uvloop) moves bytes for both HTTP services, gRPC has its own threads, the store has its own.
-Everything that can be refused is refused before the first thread starts. On stdout goes the ready line and nothing
-else, ever. On SIGTERM or SIGINT nothing new is accepted, what is under way ends, and the view catches up as far as time
-allows; what it does not reach is in the journal and is projected at the next start.
+Strategy: this process has the journal, the projector and the API; the receivers are a process of their own
+(`spanledger.receiver`) that imports while this one opens the data folder. Everything that can be refused is refused
+before a request is taken. On stdout goes the ready line and nothing else, ever. On SIGTERM or SIGINT nothing new is
+accepted, what is under way ends, and the view catches up as far as time allows; what it does not reach is in the journal
+and is projected at the next start.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,13 +35,16 @@ from spanledger.http_service import (
     raise_descriptor_limit,
 )
 from spanledger.memory import settle_allocators
+from spanledger.receiver.readiness import WholeReadiness
 from spanledger.receiver.supervisor import Receiver
 from spanledger.settings import Settings
 from store.ledger import Ledger
 
-# With `GRACE_SECONDS` below the 10 s in which an orchestrator expects an end: requests first, then the view.
-LEDGER_CLOSE_SECONDS: Final = 5.0
-RECEIVER_END_SECONDS: Final = 1.0  # Beside the time that its requests have: to take itself down.
+# Below the 10 s in which an orchestrator expects an end: requests first, then the view, then the process takes itself down.
+END_SECONDS: Final = 8.0
+LEDGER_CLOSE_SECONDS: Final = 5.0  # Of them, where requests leave so much.
+LEDGER_CLOSE_SECONDS_MIN: Final = 1.0
+RECEIVER_END_SECONDS: Final = 1.0  # Beside the time that its requests have (`GRACE_SECONDS`): to take itself down.
 
 _log: Final = structlog.stdlib.get_logger(__name__)
 
@@ -75,10 +80,11 @@ def serve(settings: Settings) -> None:
         receiver = Receiver(settings, doors, registry)
         try:
             ledger = Ledger.open(settings.data, registry=registry, view_memory_mb=settings.view_memory_mb)
+            end = _End()
             try:
-                uvloop.run(_Process(settings, doors, ledger, receiver, registry).run())
+                uvloop.run(_Process(settings, doors, ledger, receiver, registry=registry, end=end).run())
             finally:
-                ledger.close(LEDGER_CLOSE_SECONDS)
+                ledger.close(end.seconds_for_the_view())
         finally:
             receiver.stop(0)
     finally:
@@ -87,18 +93,42 @@ def serve(settings: Settings) -> None:
     _log.info("stopped")
 
 
+class _End:
+    """The time that is left at the end."""
+
+    def __init__(self) -> None:
+        self._begun: float | None = None
+
+    def begin(self) -> None:
+        self._begun = time.monotonic()
+
+    def seconds_for_the_view(self) -> float:
+        """How long the view may catch up."""
+        spent = time.monotonic() - self._begun if self._begun is not None else 0.0
+        return min(max(END_SECONDS - spent, LEDGER_CLOSE_SECONDS_MIN), LEDGER_CLOSE_SECONDS)
+
+
 class _Process:
     """The running services: the API in this process, the receivers in theirs."""
 
     def __init__(
-        self, settings: Settings, doors: Doors, ledger: Ledger, receiver: Receiver, registry: CollectorRegistry
+        self,
+        settings: Settings,
+        doors: Doors,
+        ledger: Ledger,
+        receiver: Receiver,
+        *,
+        registry: CollectorRegistry,
+        end: _End,
     ) -> None:
         self._settings = settings
         self._doors = doors
         self._ledger = ledger
         self._receiver = receiver
-        self._api_app = create_app(reader=ledger.reader, waiter=ledger.waiter, registry=registry)
+        waiter = WholeReadiness(ledger.waiter, receiver)
+        self._api_app = create_app(reader=ledger.reader, waiter=waiter, registry=registry)
         self._view: View = self._api_app.state.view
+        self._end = end
 
     async def run(self) -> None:
         """Start, say so, wait for a signal, stop."""
@@ -107,23 +137,28 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number, stop)
         api = HttpService(self._api_app, connections_of(raise_descriptor_limit(), SHARE_OF_API))
-        receiving: asyncio.Future[None] = loop.create_future()
         serving = loop.create_task(api.serve([self._doors.api]), name="api")
+        receiving = asyncio.wrap_future(self._receiver.over)
         services = (serving, receiving)
-
-        def failed(cause: str) -> None:
-            loop.call_soon_threadsafe(receiving.set_exception, ServiceStopped(cause, "see the log"))
-
+        listening = loop.create_task(api.listening.wait())
+        stopped = loop.create_task(stop.wait())
+        received: asyncio.Future[int] | None = None
         try:
-            await _unless_ended(services, api.listening.wait())
-            # On this thread, with which the receivers live: it has nothing else to do yet.
-            self._announce(self._receiver.attend(self._ledger, failed))
-            await _unless_ended(services, stop.wait())
+            await _first(services, listening)
+            received = asyncio.wrap_future(self._receiver.attend(self._ledger))
+            await _first(services, received, stopped)
+            if received.done():
+                self._announce(received.result())
+                await _first(services, stopped)
         finally:
+            self._end.begin()
             self._view.close()
             api.should_exit = True
             await asyncio.to_thread(self._receiver.stop, GRACE_SECONDS + RECEIVER_END_SECONDS)
-            await asyncio.gather(serving, return_exceptions=True)
+            for waiting in (receiving, received, listening, stopped):
+                if waiting is not None:
+                    waiting.cancel()
+            await asyncio.gather(serving, receiving, *filter(None, (received,)), return_exceptions=True)
 
     def _asked_to_stop(self, number: int, stop: asyncio.Event) -> None:
         _log.info("stopping", signal=signal.Signals(number).name)
@@ -142,20 +177,16 @@ class _Process:
         _say(ready.line())
 
 
-async def _unless_ended(services: tuple[asyncio.Future[None], ...], *awaited: Any) -> None:
-    """Wait for all of `awaited`. Raises ServiceStopped when a service ends first."""
-    waiting = asyncio.gather(*awaited)
-    await asyncio.wait((waiting, *services), return_when=asyncio.FIRST_COMPLETED)
-    if not waiting.done():
-        waiting.cancel()
-        ended = next(service for service in services if service.done())
-        cause = None if ended.cancelled() else ended.exception()
-        raise (
-            cause
-            if isinstance(cause, ServiceStopped)
-            else ServiceStopped(f"the service of the API ended: {cause or 'without a cause'}", "see the log")
-        )
-    await waiting
+async def _first(services: tuple[asyncio.Future[None], ...], *awaited: asyncio.Future[Any]) -> None:
+    """Wait for the first of `awaited`. Raises FrontDoorError when a service ends before."""
+    await asyncio.wait((*awaited, *services), return_when=asyncio.FIRST_COMPLETED)
+    if any(one.done() for one in awaited):
+        return
+    ended = next(service for service in services if service.done())
+    cause = None if ended.cancelled() else ended.exception()
+    if isinstance(cause, FrontDoorError):
+        raise cause
+    raise ServiceStopped(f"the service of the API ended: {cause or 'without a cause'}", "see the log")
 
 
 def _say(line: bytes) -> None:

@@ -7,7 +7,7 @@ on one core. Only requests that are whole and checked cross over, and only the p
 one is durable.
 
 - `wire`: the messages, and how they are sent.
-- `record`: the journal as the receiver process has it.
-- `process`: the receiver process itself.
-- `supervisor`: starts it, answers it, starts it again where it dies.
+- `process`: the receiver process itself; `record` is the journal as it has it, `limits` its bounds.
+- `supervisor`: stores what it sends, and starts it again where it dies; `life` is the process from its start to its end.
+- `families`: its metrics on their way to the server's page; `readiness`: what `/readyz` says of it.
 """

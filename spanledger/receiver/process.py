@@ -2,8 +2,9 @@
 
     python -m spanledger.receiver.process WIRE_DESCRIPTOR HTTP_DESCRIPTOR
 
-It is started by `spanledger serve` and lives no longer than that. Signals are its parent's matter: a service manager sends
-them to every process of the service, and what is in flight here must still be answered from there.
+It is started by `spanledger serve`, is told everything it must know over the wire, and lives no longer than that.
+Signals are its parent's matter: a service manager sends them to every process of the service, and what is in flight here
+must still be answered from there.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 import uvloop
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
 from collector.errors import PortUnavailable
 from collector.grpc import OtlpGrpcServer
@@ -36,6 +37,8 @@ from spanledger.http_service import (
     raise_descriptor_limit,
 )
 from spanledger.memory import settle_allocators
+from spanledger.receiver import families
+from spanledger.receiver.life import SIGNALS_OF_THE_SERVER
 from spanledger.receiver.limits import limits_of
 from spanledger.receiver.record import RemoteRecord
 from spanledger.receiver.wire import Ended, Kind, Message, Wire
@@ -52,66 +55,86 @@ def main(wire_descriptor: int, http_descriptor: int) -> int:
     try:
         told = wire.receive().said()
     except Ended:
+        wire.close()
         return 1
     settings = msgspec.convert(told["settings"], Settings, dec_hook=_path)
     logs.configure(settings.log_level, settings.log_format)
     settle_allocators()
+    # The collector's own pace stays: a refused request is a cycle of an exception and its frames now and then, and
+    # those hold a body of megabytes.
     gc.collect()
     gc.freeze()
-    with socket.socket(fileno=http_descriptor) as http:
-        uvloop.run(_Receivers(settings, told["grpc_port"], http, wire).run())
-    return 0
+    try:
+        with socket.socket(fileno=http_descriptor) as http:
+            return uvloop.run(_Receivers(settings, told["grpc_port"], http, wire).run())
+    except Ended:
+        return 1
+    except Exception as error:  # noqa: BLE001 - the outermost frame: the log line is all that is left of it
+        _log.error("receiver_failed", exc_info=error)
+        return 1
 
 
 class _Receivers:
-    """The two doors of one process."""
+    """The two doors of the process."""
 
     def __init__(self, settings: Settings, grpc_port: int, http: socket.socket, wire: Wire) -> None:
         self._http = http
         self._wire = wire
         self._stop = asyncio.Event()
+        self._status = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         registry = CollectorRegistry()
-        self._record = RemoteRecord(wire, metrics=lambda: generate_latest(registry), stop=self._asked_to_stop)
+        self._record = RemoteRecord(wire, metrics=lambda: families.packed(registry), stop=self._asked_to_stop)
         intake = Intake(self._record, metrics=IngestMetrics(registry), limits=limits_of(settings), space=self._record)
         self._grpc = OtlpGrpcServer(intake, host=settings.host, port=grpc_port)
         self._app = OtlpHttpApp(intake)
 
-    async def run(self) -> None:
-        """Start, say so, wait to be stopped, stop."""
+    async def run(self) -> int:
+        """Start, say so, wait to be stopped, stop. Returns the exit status. Raises Ended."""
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._record.follow, name="wire", daemon=True).start()
+        try:
+            port = await asyncio.to_thread(self._grpc.start)
+        except PortUnavailable as error:
+            message = str(error).removesuffix(f"; {error.hint}")
+            await self._say_ready({"grpc_port": None, "refused": message, "hint": error.hint})
+            return 1
         service = HttpService(self._app, connections_of(raise_descriptor_limit(), SHARE_OF_OTLP_HTTP))
         serving = self._loop.create_task(service.serve([self._http]), name="otlp_http")
         listening = self._loop.create_task(service.listening.wait())
         stopped = self._loop.create_task(self._stop.wait())
         try:
             await asyncio.wait((listening, serving), return_when=asyncio.FIRST_COMPLETED)
-            ready = await asyncio.to_thread(self._start_grpc)
-            await asyncio.to_thread(self._wire.send, Message(Kind.READY, document=msgspec.json.encode(ready)))
+            if not serving.done():
+                await self._say_ready({"grpc_port": port})
             await asyncio.wait((stopped, serving), return_when=asyncio.FIRST_COMPLETED)
-            if not stopped.done():
-                _log.error("otlp_http_ended", cause=str(serving.exception()))
         finally:
             service.should_exit = True
             await asyncio.to_thread(self._grpc.stop, GRACE_SECONDS)
-            await asyncio.gather(serving, return_exceptions=True)
+            ended = await asyncio.gather(serving, return_exceptions=True)
+        if not stopped.done():
+            _log.error("otlp_http_ended", cause=str(ended[0]))
+            return 1
+        return self._status
 
-    def _start_grpc(self) -> dict[str, Any]:
-        try:
-            return {"grpc_port": self._grpc.start()}
-        except PortUnavailable as error:
-            return {"taken": {"host": error.host, "port": error.port}}
+    async def _say_ready(self, said: dict[str, Any]) -> None:
+        await asyncio.to_thread(self._wire.send, Message(Kind.READY, document=msgspec.msgpack.encode(said)))
 
-    def _asked_to_stop(self) -> None:
+    def _asked_to_stop(self, status: int) -> None:
+        self._status = max(self._status, status)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
 
 
 def _live_no_longer_than_the_parent() -> None:
-    """Be killed when the parent is: nobody is left who could say that something is stored."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    """Be killed when the parent is: nobody is left who could say that something is stored.
+
+    The kernel does it when the thread ends that started this process; that one ends with it, or with the parent. Where
+    there is no such call, and where the parent was gone before it, the wire tells.
+    """
+    for number in SIGNALS_OF_THE_SERVER:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_OF_THE_SERVER)
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

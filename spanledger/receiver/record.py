@@ -14,14 +14,15 @@ from store import errors
 from store.errors import JournalClosed, StoreError
 from store.record import FrameDraft, Position
 
+_NUMBERS: Final = 2**32  # What a message's number holds: far more than are under way at once.
 _log: Final = structlog.stdlib.get_logger(__name__)
 
 
 class RemoteRecord:
     """`collector.intake.Journal` and `collector.headroom.Space` over a wire. `follow` is the wire's receiving thread."""
 
-    def __init__(self, wire: Wire, *, metrics: Callable[[], bytes], stop: Callable[[], None]) -> None:
-        """`metrics` gives the process's metrics as text, `stop` is called when nothing more is to be taken."""
+    def __init__(self, wire: Wire, *, metrics: Callable[[], bytes], stop: Callable[[int], None]) -> None:
+        """`metrics` gives the process's metrics. `stop` is called with the exit status when nothing more is to be taken."""
         self._wire = wire
         self._metrics = metrics
         self._stop = stop
@@ -37,9 +38,9 @@ class RemoteRecord:
         with self._lock:
             if self._over:
                 raise JournalClosed("the process that holds the journal is gone: send it again later")
-            number = next(self._numbers) % 2**32
+            number = next(self._numbers) % _NUMBERS
             self._waiting[number] = done
-        document = msgspec.json.encode({"tenant": draft.tenant, "signal": draft.signal})
+        document = msgspec.msgpack.encode((draft.tenant, int(draft.signal)))
         try:
             self._wire.send(Message(Kind.APPEND, number, document, b"".join(draft.leaves), draft.body))
         except Ended:
@@ -67,28 +68,39 @@ class RemoteRecord:
                 self._take(self._wire.receive())
         except Ended as error:
             _log.info("journal_gone", cause=str(error))
+        except Exception as error:  # noqa: BLE001 - a thread that died unheard would leave every sender waiting
+            _log.error("journal_unheard", exc_info=error)
         finally:
             self._end()
-            self._stop()
+            self._stop(1)
 
     def _take(self, message: Message) -> None:
         match message.kind:
             case Kind.DURABLE:
-                self._answered(message.number).set_result(Position.parse(message.document.decode()))
+                position = Position.parse(message.document.decode())  # Before anybody is taken off who waits for it.
+                done = self._answered(message.number)
+                if done is not None:
+                    done.set_result(position)
             case Kind.REFUSED:
-                self._answered(message.number).set_exception(_error(message))
+                error = _error(*message.said())
+                done = self._answered(message.number)
+                if done is not None:
+                    done.set_exception(error)
             case Kind.SPACE:
                 self._space = tuple(message.said())
             case Kind.METRICS:
                 self._wire.send(Message(Kind.METRICS, message.number, self._metrics()))
+            case Kind.ALIVE:
+                self._wire.send(message)
             case Kind.STOP:
-                self._stop()
-            case Kind.READY | Kind.APPEND:
-                pass  # Those are said here, not heard.
+                self._stop(0)
+            case Kind.START | Kind.READY | Kind.APPEND:
+                raise Ended(f"the other process says {message.kind.name}, which is not its to say")
 
-    def _answered(self, number: int) -> "Future[Position]":
+    def _answered(self, number: int) -> "Future[Position] | None":
+        """Who waits under that number; nobody where it was given up before the answer came."""
         with self._lock:
-            return self._waiting.pop(number)
+            return self._waiting.pop(number, None)
 
     def _end(self) -> None:
         with self._lock:
@@ -100,10 +112,9 @@ class RemoteRecord:
             )
 
 
-def _error(message: Message) -> Exception:
+def _error(name: str, message: str) -> Exception:
     """An error of the store by its name: the receivers answer each of them in its own way."""
-    said = message.said()
-    kind = getattr(errors, said["error"], None)
+    kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, StoreError):
-        return kind(said["message"])
-    return RuntimeError(f"{said['error']}: {said['message']}")
+        return kind.__new__(kind, message)  # Not called: some are made of more than the message that they come to.
+    return RuntimeError(f"{name}: {message}")

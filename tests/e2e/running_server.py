@@ -57,12 +57,14 @@ class RunningServer:
         self._log = data.with_name(data.name + ".log")
         self._clients: list[httpx.Client] = []
 
-    def start(self) -> Self:
-        """Return when the ready line has been read."""
+    def start(self, *, own_group: bool = False) -> Self:
+        """Return when the ready line has been read. In a group of its own, signals can be sent to all of its processes."""
         assert self.process is None, "it runs already"
         command = [sys.executable, "-m", "spanledger", "serve", "--data", str(self.data), *ANY_PORTS, *self.options]
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment())
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, env=environment(), start_new_session=own_group
+            )
         out = self._stdout()
         readable, _, _ = select.select([out], [], [], START_SECONDS)
         line = out.readline() if readable else b""
@@ -74,10 +76,21 @@ class RunningServer:
         self.ingest, self.api = self._client("otlp_http"), self._client("api")
         return self
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ask it to end; returns the exit status. What it said on stdout after the ready line must be nothing."""
+    def stop(self, number: int = signal.SIGTERM, *, group: bool = False) -> int:
+        """Ask it to end; returns the exit status. What it said on stdout after the ready line must be nothing.
+
+        `group` asks each process of a server that was started in a group of its own, as service managers do.
+        """
         assert self.process is not None
-        self.process.send_signal(number)
+        if group:
+            os.killpg(self.pid, number)
+        else:
+            self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end; returns the exit status, as `stop` does."""
+        assert self.process is not None
         try:
             status = self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -103,6 +116,12 @@ class RunningServer:
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
+
+    @property
+    def receiver_pid(self) -> int:
+        """The process that has the OTLP doors. 0 where there is none at the moment."""
+        children = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/children")]
+        return next((int(pid) for pid in " ".join(children).split()), 0)
 
     @property
     def grpc_address(self) -> str:

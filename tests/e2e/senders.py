@@ -3,6 +3,7 @@
 import itertools
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -14,6 +15,12 @@ from running_server import POSITION_HEADER, PROTOBUF, RunningServer
 TRACES_EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SPANS_MAX: Final = 5
 JOIN_SECONDS: Final = 30
+AGAIN_SECONDS: Final = 0.05  # Sooner than any exporter comes again.
+RECONNECTING: Final = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
+
+
+class Refused(Exception):
+    """An answer that is no acknowledgement."""
 
 
 def position_of(call: grpc.Call) -> str:
@@ -34,14 +41,25 @@ class Sent:
 
 class Senders:
     """`senders` threads, every other one over gRPC, each request a trace of its own. A context: they run inside it and
-    have ended after it. A refused or broken request ends its thread: whoever broke it is the test.
+    have ended after it. A refused or broken request ends its thread: whoever broke it is the test. Where they are
+    `persistent` it is sent again until it is acknowledged, as exporters do.
     """
 
-    def __init__(self, server: RunningServer, *, senders: int, service: str, first_trace: int, seed: int) -> None:
+    def __init__(
+        self,
+        server: RunningServer,
+        *,
+        senders: int,
+        service: str,
+        first_trace: int,
+        seed: int,
+        persistent: bool = False,
+    ) -> None:
         self.sent = Sent()
         self.breaks: list[str] = []
         self._server = server
         self._service = service
+        self._persistent = persistent
         self._numbers = itertools.count(first_trace)
         self._random = random.Random(seed)
         self._changed = threading.Condition()
@@ -81,29 +99,35 @@ class Senders:
 
     def _over_http(self) -> None:
         with httpx.Client(base_url=self._server.ready["otlp_http"], timeout=JOIN_SECONDS, trust_env=False) as client:
-            while not self._stop.is_set():
-                trace_id, body = self._next()
-                try:
-                    answer = client.post("/v1/traces", content=body, headers={"content-type": PROTOBUF})
-                except httpx.HTTPError as error:
-                    self.breaks.append(repr(error))
-                    return
+
+            def export(body: bytes) -> str:
+                answer = client.post("/v1/traces", content=body, headers={"content-type": PROTOBUF})
                 if answer.status_code != 200:
-                    self.breaks.append(f"{answer.status_code}: {answer.text}")
-                    return
-                self._acknowledged(trace_id, answer.headers[POSITION_HEADER])
+                    raise Refused(f"{answer.status_code}: {answer.text}")
+                return answer.headers[POSITION_HEADER]
+
+            self._send_with(export)
 
     def _over_grpc(self) -> None:
-        with grpc.insecure_channel(self._server.grpc_address) as channel:
-            export = channel.unary_unary(TRACES_EXPORT)
-            while not self._stop.is_set():
-                trace_id, body = self._next()
+        with grpc.insecure_channel(self._server.grpc_address, options=RECONNECTING) as channel:
+            call = channel.unary_unary(TRACES_EXPORT)
+
+            def export(body: bytes) -> str:
+                return position_of(call.with_call(body, timeout=JOIN_SECONDS)[1])
+
+            self._send_with(export)
+
+    def _send_with(self, export: Callable[[bytes], str]) -> None:
+        while not self._stop.is_set():
+            trace_id, body = self._next()
+            while True:
                 try:
-                    _, call = export.with_call(body, timeout=JOIN_SECONDS)
-                except grpc.RpcError as error:
+                    self._acknowledged(trace_id, export(body))
+                    break
+                except (httpx.HTTPError, grpc.RpcError, Refused) as error:
                     self.breaks.append(repr(error))
+                if not self._persistent or self._stop.wait(AGAIN_SECONDS):
                     return
-                self._acknowledged(trace_id, position_of(call))
 
 
 def check_recorded(server: RunningServer, sent: Sent, *, service: str) -> None:
