@@ -329,9 +329,15 @@ def _pieces(row: dict[str, Any]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = msgspec.json.decode(row["pieces"]) if row.get("pieces") else {}
     for pieces in found.values():
         if isinstance(pieces[1], str):
-            held = row[pieces[1]]
+            held = row[pieces[1]] if pieces[1] in row else _beside(row)[pieces[1]]
             pieces[1] = held if isinstance(held, list) else [held]
     return found
+
+
+def _beside(row: dict[str, Any]) -> dict[str, Any]:
+    """What stands in a step's column `aside`."""
+    aside = row["aside"]
+    return msgspec.json.decode(aside) if isinstance(aside, str) else msgspec.to_builtins(aside)
 
 
 def resource_of(row: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from store.model.decisions import Decision
 from store.model.joining import Joined, SegmentFacts
 from store.model.runs import Run
-from store.model.span import Event, Span, SpanBody, ToolAnswer, ToolRequest, Verdict
+from store.model.span import Aside, Event, Span, SpanBody, ToolAnswer, ToolRequest, Verdict
 from store.model.tool_calls import ToolCall, name_step
 
 SPAN_FIELDS: Final = tuple(field.name for field in fields(Span))
@@ -19,21 +19,33 @@ BODY_FIELDS: Final = tuple(field.name for field in fields(SpanBody))
 EVENT_FIELDS: Final = tuple(field.name for field in fields(Event))
 RUN_FIELDS: Final = tuple(field.name for field in fields(Run))
 
+_TRANSPOSED_AT_ONCE: Final = 32
+"""Fields of an instance that are read in one go: from some 60 on the tuple of them is no small object of the allocator's."""
+
 _encode = msgspec.json.Encoder().encode
 _requests = msgspec.json.Decoder(list[ToolRequest])
 _answers = msgspec.json.Decoder(list[ToolAnswer])
+_aside = msgspec.json.Decoder(Aside)
 _verdicts = msgspec.json.Decoder(list[Verdict])
-_AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "verdicts", "segments"})
+_AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "verdicts", "aside", "segments"})
 
 
 def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[Any]]:
     """The fields of some dataclass instances as columns; lists of dataclasses as JSON, an empty one as NULL."""
     if not items:
         return dict.fromkeys(names, ())
-    transposed = zip(*map(attrgetter(*names), items), strict=True)
-    result: dict[str, Sequence[Any]] = dict(zip(names, transposed, strict=True))
+    result: dict[str, Sequence[Any]] = {}
+    for begin in range(0, len(names), _TRANSPOSED_AT_ONCE):
+        some = names[begin : begin + _TRANSPOSED_AT_ONCE]
+        if len(some) == 1:  # Of one name attrgetter gives the value itself.
+            result[some[0]] = tuple(getattr(item, some[0]) for item in items)
+        else:
+            result.update(zip(some, zip(*map(attrgetter(*some), items), strict=True), strict=True))
     for name in _AS_JSON.intersection(names):
-        result[name] = [_encode(value).decode() if value else None for value in result[name]]
+        if any(result[name]):
+            result[name] = [_encode(value).decode() if value else None for value in result[name]]
+        else:
+            result[name] = (None,) * len(items)
     return result
 
 
@@ -51,7 +63,10 @@ def _talk(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("tool_requests", "approvals"):
         values[name] = _requests.decode(values[name]) if values[name] else []
     values["tool_answers"] = _answers.decode(values["tool_answers"]) if values["tool_answers"] else []
-    values["verdicts"] = _verdicts.decode(values["verdicts"]) if values["verdicts"] else []
+    if "aside" in values:
+        values["aside"] = _aside.decode(values["aside"]) if values["aside"] else None
+    else:
+        values["verdicts"] = _verdicts.decode(values["verdicts"]) if values["verdicts"] else None
     return values
 
 
@@ -86,6 +101,7 @@ def segment_row(segment: Joined) -> dict[str, Any]:
 
 def call_row(run: Run, call: ToolCall, position: int) -> dict[str, Any]:
     failed = call.failed
+    outcomes = call.outcomes() if call.interruptions or call.refused else None
     return {
         "tenant": run.tenant,
         "run_id": run.run_id,
@@ -110,7 +126,7 @@ def call_row(run: Run, call: ToolCall, position: int) -> dict[str, Any]:
         "mcp_rounds": call.rounds,
         "attempts": call.attempts,
         "executing_steps": [name_step(span) for span in call.executions] if len(call.executions) > 1 else None,
-        "step_outcomes": _encode(outcomes).decode() if (outcomes := call.outcomes()) else None,
+        "step_outcomes": _encode(outcomes).decode() if outcomes else None,
         "position": position,
     }
 

@@ -28,7 +28,9 @@ def read_asides(
 ) -> None:
     """Fill a span's `verdicts` and `attempts_failed`. Its kind is known."""
     if asides.attempt is not None and events:
-        span.attempts_failed = sum(1 for event in events if asides.attempt.search(event["name"]))
+        failed = sum(1 for event in events if asides.attempt.search(event["name"]))
+        if failed:
+            span.beside().attempts_failed = failed
     for rule in asides.verdicts:
         if not rule.kinds or span.kind in rule.kinds:
             _read_verdict(span, rule, attributes, sink)
@@ -54,7 +56,7 @@ def _read_verdict(spoken: Span | Event, rule: VerdictRule, attributes: dict[str,
         return
     reason = attributes.get(rule.reason) if rule.reason else None if rule.values else value
     who = rule.sources.get(read_text(attributes.get(rule.source)) or "", {}) if rule.source else {}
-    spoken.verdicts.append(
+    spoken.say(
         Verdict(
             id=read_text(attributes.get(rule.call_id)) if rule.call_id else None,
             verdict=verdict,

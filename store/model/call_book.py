@@ -76,9 +76,12 @@ class CallBook:
 
     def _known(self, call_id: str | None, name: str | None = None) -> ToolCall | None:
         """The call of an id: the last one, of another tool's call with the same id none."""
-        calls = self._by_id.get(call_id, ()) if call_id else ()
-        fitting = (call for call in reversed(calls) if not name or not call.name or _same_tool(call.name, name))
-        return next(fitting, None)
+        calls = self._by_id.get(call_id) if call_id else None
+        if calls is not None:
+            for call in reversed(calls):
+                if not name or not call.name or call.name == name or _same_tool(call.name, name):
+                    return call
+        return None
 
     def _read_requests(self, spans: list[Span], talk: dict[str, Talk]) -> None:
         for span in spans:
@@ -262,6 +265,8 @@ class CallBook:
                     call.result = call.result or answer.result
 
     def _read_verdicts(self, trace: Trace) -> None:
+        if not trace.verdicts():
+            return
         for given in trace.verdicts():
             call = self._known(given.verdict.id, given.verdict.name) if given.verdict.id else self._above(trace, given)
             if call is None or given.verdict.verdict is None:

@@ -108,12 +108,13 @@ def facts_of(trace: Trace) -> SegmentFacts:
     keeps_run_id = said_so = False
     for span in spans:
         conversation_id = conversation_id or span.conversation_id
-        workflow_id = workflow_id or span.workflow_id
         if span.agent_run_id and span.agent_run_id not in run_ids:
             run_ids.add(span.agent_run_id)
             dialect = dialect_of_scope(span.scope_name or "")
             keeps_run_id = keeps_run_id or (dialect is not None and dialect.resumes_keep_run_id)
-        said_so = said_so or bool(span.verdicts)
+        if span.aside is not None:
+            workflow_id = workflow_id or span.workflow_id
+            said_so = said_so or bool(span.verdicts)
         if span.kind == "tool" and span.tool_call_id:
             (stopped if span.outcome == "interrupted" or is_silent(span) else executed).add(span.tool_call_id)
     if said_so or trace.events:

@@ -7,6 +7,8 @@ a reader of the single step wants.
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 
 @dataclass(slots=True)
 class ToolRequest:
@@ -44,6 +46,16 @@ class Verdict:
     by: str = "human"
     name: str | None = None
     reason: str | None = None
+
+
+class Aside(msgspec.Struct, omit_defaults=True):
+    """What few spans say. With more than 60 fields every span would be too large for the quick part of the allocator."""
+
+    workflow_id: str | None = None
+    previous_response_id: str | None = None
+    all_messages: list[str] | None = None
+    verdicts: list[Verdict] = []
+    attempts_failed: int = 0
 
 
 @dataclass(slots=True)
@@ -89,8 +101,6 @@ class Span:
     conversation_id: str | None = None
     agent_name: str | None = None
     agent_run_id: str | None = None
-    workflow_id: str | None = None
-    previous_response_id: str | None = None
     workflow_name: str | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
@@ -106,15 +116,57 @@ class Span:
     output_messages: list[str] | None = None
     system_instructions: list[str] | None = None
     tool_definitions: list[str] | None = None
-    all_messages: list[str] | None = None
-    """An agent's own copy of its whole conversation, read where no model call below it tells any."""
     arguments: str | None = None
     result: str | None = None
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
     approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
-    verdicts: list[Verdict] = field(default_factory=list[Verdict])
-    attempts_failed: int = 0
+    aside: Aside | None = None
+
+    def beside(self) -> Aside:
+        """What it says beside the rest, to be filled."""
+        if self.aside is None:
+            self.aside = Aside()
+        return self.aside
+
+    def say(self, verdict: Verdict) -> None:
+        """Add a verdict."""
+        self.beside().verdicts.append(verdict)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return self.aside.verdicts if self.aside is not None else []
+
+    @property
+    def attempts_failed(self) -> int:
+        """How many attempts came before the one that counts."""
+        return self.aside.attempts_failed if self.aside is not None else 0
+
+    @property
+    def workflow_id(self) -> str | None:
+        return self.aside.workflow_id if self.aside is not None else None
+
+    @workflow_id.setter
+    def workflow_id(self, value: str | None) -> None:
+        self.beside().workflow_id = value
+
+    @property
+    def previous_response_id(self) -> str | None:
+        """The response that the step says it goes on from."""
+        return self.aside.previous_response_id if self.aside is not None else None
+
+    @previous_response_id.setter
+    def previous_response_id(self, value: str | None) -> None:
+        self.beside().previous_response_id = value
+
+    @property
+    def all_messages(self) -> list[str] | None:
+        """An agent's own copy of its whole conversation, read where no model call below it tells any."""
+        return self.aside.all_messages if self.aside is not None else None
+
+    @all_messages.setter
+    def all_messages(self, value: list[str] | None) -> None:
+        self.beside().all_messages = value
 
     # `previous_response_id`: the response that the step says it continues; Agent Framework calls it a conversation.
 
@@ -174,11 +226,15 @@ class Event:
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
     approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
-    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    verdicts: list[Verdict] | None = None
     reasoning: bool = False
     finish_reason: str | None = None
     response_id: str | None = None
     """Set where the record speaks for the model call with this response, not for the span that it names."""
+
+    def say(self, verdict: Verdict) -> None:
+        """Add a verdict."""
+        self.verdicts = [*(self.verdicts or ()), verdict]
 
     @property
     def speaks(self) -> bool:

@@ -20,6 +20,10 @@ from store.otlp.values import to_json_bytes
 
 _ASSISTANT: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"assistant"')
 _PLAIN_ROLE: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"(user|assistant|system)"')
+_REMEMBERED_WORDS_MAX: Final = 4_000
+_WORDS_BYTES_MAX: Final = 4_096
+"""Within both bounds 16 MB: what was said a moment ago comes again in the next call's history."""
+_FINISH_BYTES_MAX: Final = 80  # A finish reason is a word; behind it a message ends.
 _REMEMBERED_MESSAGES_MAX: Final = 100_000  # A few hundred bytes each.
 
 
@@ -69,6 +73,7 @@ class Listener:
     def __init__(self, sink: ContentSink) -> None:
         self._sink = sink
         self._said: dict[str, Said] = {}
+        self._words: dict[tuple[str, bytes], Said] = {}
 
     def hear(self, spoken: Span | Event, given: Pieces | None, said: Pieces | None) -> None:
         """Fill what messages say (`reasoning`, `tool_requests`, ...) from those that were given and those that were said."""
@@ -97,9 +102,8 @@ class Listener:
             if answers or verdicts:
                 asked = self._asked_before(tenant, given, behind, {answer.id for answer in answers})
                 spoken.tool_answers.extend(_with_requests(answers, asked.requests))
-                spoken.verdicts.extend(
-                    replace(verdict, id=asked.questions.get(verdict.id or "", verdict.id)) for verdict in verdicts
-                )
+                for verdict in verdicts:
+                    spoken.say(replace(verdict, id=asked.questions.get(verdict.id or "", verdict.id)))
 
     def _asked_before(self, tenant: str, given: Pieces, behind: int, wanted: set[str | None]) -> Said:
         """What the assistant asked for right before the message at `behind`, in one message or (as items) in several."""
@@ -123,7 +127,16 @@ class Listener:
             plain = _PLAIN_ROLE.match(raw)
             if plain is not None:
                 return _PLAIN[plain[1]]
-        said = self._read_whole(tenant, raw)
+        # What a model said comes again in histories, without the reason why it stopped.
+        at = raw.rfind(b'"finish_reason"', -_FINISH_BYTES_MAX)
+        words = (tenant, raw[:at].rstrip(b" ,")) if at > 0 else (tenant, raw[:-1])
+        said = self._words.get(words)
+        if said is None:
+            said = self._read_whole(tenant, raw)
+            if len(self._words) >= _REMEMBERED_WORDS_MAX:
+                self._words.clear()
+            if len(raw) <= _WORDS_BYTES_MAX:
+                self._words[words] = said
         if len(self._said) >= _REMEMBERED_MESSAGES_MAX:
             self._said.clear()
         self._said[piece_id] = said
@@ -202,12 +215,12 @@ def _request(part: dict[str, Any], id_key: str, arguments: str | None) -> ToolRe
 def _with_requests(answers: list[ToolAnswer], requests: list[ToolRequest]) -> Iterator[ToolAnswer]:
     """Each answer with the name and arguments of its request: by id, or the one for the one where the ids differ."""
     by_id = {request.id: request for request in requests if request.id}
-    lone = [request for request in requests if not any(request.id == answer.id for answer in answers)]
-    unasked = [answer for answer in answers if answer.id not in by_id]
     for answer in answers:
         asked = by_id.get(answer.id or "")
-        if asked is None and len(unasked) == len(lone) == 1:
-            asked = lone[0]
+        if asked is None and requests:
+            unasked = sum(1 for one in answers if one.id not in by_id)
+            lone = [request for request in requests if not any(request.id == one.id for one in answers)]
+            asked = lone[0] if unasked == len(lone) == 1 else None
         yield answer if asked is None else ToolAnswer(answer.id, answer.result, asked.name, asked.arguments)
 
 

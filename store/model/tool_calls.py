@@ -72,7 +72,9 @@ class ToolCall:
     @property
     def attempts(self) -> int:
         """How often it was tried, attempts included that a step counts within itself."""
-        tries = len(self.executions) + sum(span.attempts_failed for span in self.executions)
+        tries = len(self.executions)
+        for span in self.executions:
+            tries += span.attempts_failed
         return max(tries, 1) if self.executed else 0
 
     @property
@@ -83,12 +85,16 @@ class ToolCall:
     @property
     def steps(self) -> list[Span]:
         """What was executed for it, the tool step first."""
-        return [span for span in (self.execution, *self.clients[-1:], *self.servers[-1:]) if span is not None]
+        return [*self.executions[-1:], *self.clients[-1:], *self.servers[-1:]]
 
     @property
     def failed(self) -> Span | None:
-        inner = self.within.get(self.execution.span_id, []) if self.execution is not None else []
-        return next((span for span in (*self.steps, *inner) if span.outcome == "error"), None)
+        steps = self.steps
+        inner = self.within.get(steps[0].span_id, ()) if self.within and steps else ()
+        for span in (*steps, *inner):
+            if span.outcome == "error":
+                return span
+        return None
 
     @property
     def verdict(self) -> str | None:
@@ -98,9 +104,10 @@ class ToolCall:
     @property
     def outcome(self) -> str:
         if self.executed:
-            outcomes = {span.outcome for span in self.steps} | ({"error"} if self.failed else set())
-            telling = (("running", "requested"), ("error", "error"), ("cancelled", "interrupted"))
-            return next((outcome for found, outcome in telling if found in outcomes), "ok")
+            if self.failed is not None:
+                return "error"
+            outcomes = [span.outcome for span in self.steps]
+            return "requested" if "running" in outcomes else "interrupted" if "cancelled" in outcomes else "ok"
         if self.verdict in ("allow", "deny"):
             return "denied" if self.verdict == "deny" else "ok" if self.told else "requested"
         if self.asked_ns or self.interruptions:
@@ -110,7 +117,7 @@ class ToolCall:
     @property
     def unexecuted(self) -> bool:
         """Whether it should have been executed, and no record says that it was."""
-        return self.outcome == "requested" or (self.verdict == "allow" and not self.executed)
+        return not self.executed and (self.verdict == "allow" or self.outcome == "requested")
 
     @property
     def started_ns(self) -> int:

@@ -141,7 +141,7 @@ class Trace:
             ]
             for event in self.events.values():
                 decided_ns, span = event.time_ns or event.observed_ns, self.spans.get(self.step_of(event))
-                found += [Given(verdict, self.trace_id, span, 0, decided_ns) for verdict in event.verdicts]
+                found += [Given(verdict, self.trace_id, span, 0, decided_ns) for verdict in event.verdicts or ()]
             self._verdicts = sorted(found, key=_order_of_verdicts)
         return self._verdicts
 

@@ -10,7 +10,7 @@ from opentelemetry.proto.common.v1 import common_pb2
 from store.duckdb.present import attributes_of
 from store.model.content import Content, ContentSink
 from store.model.normalise import normalise_spans
-from store.model.span import Span, SpanBody, ToolAnswer, ToolRequest
+from store.model.span import Aside, Span, SpanBody, ToolAnswer, ToolRequest
 from store.model.talk import Listener
 from store.model.trace import Trace
 from store.record import Frame, FrameType, Signal
@@ -106,7 +106,8 @@ def make_span(span_id: str, parent: str | None = None, *, at: int = 0, until: in
         "status_message": None, "scope_name": "some.scope", "scope_version": None, "service_name": "bench",
         "service_version": None, "environment": None, "dialect": "other",
     }  # fmt: skip
-    return Span(**(fields | given))
+    beside = {name: given.pop(name) for name in Aside.__struct_fields__ if name in given}
+    return Span(**(fields | given), aside=Aside(**beside) if beside else None)
 
 
 def trace_of(*spans: Span, trace_id: str = TRACE) -> Trace:
