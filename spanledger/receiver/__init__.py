@@ -1,4 +1,4 @@
-"""The receivers as a process of their own: see `docs/adr/0014-receivers-in-a-process-of-their-own.md`.
+"""The receivers as a process of their own: see `docs/adr/0013-receivers-in-a-process-of-their-own.md`.
 
     exporters -> receiver process (doors, decoding, boundary, leaves) -> socket pair -> journal, projector, API
 
