@@ -17,6 +17,7 @@ from store.model.content import Content, ContentSink
 from store.model.normalise import normalise_spans
 from store.model.normalise_logs import normalise_logs
 from store.model.normalise_metrics import normalise_metrics
+from store.model.prices import Prices, built_in_prices
 from store.model.runs import SegmentFacts, WholeRun, facts_of, join, whole_run
 from store.model.span import Event, MetricPoint, Span, SpanBody
 from store.model.talk import Listener
@@ -102,7 +103,9 @@ class Reading:
 class Projection:
     """Makes view batches: `read` frames, then `place` what they say. Each of the two is one thread's at a time."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, prices: Prices | None = None) -> None:
+        """`prices`: those of this release unless others are given."""
+        self._prices = prices or built_in_prices()
         self._writer = writer
         self._memory = TraceMemory(writer)
         self._sink = ContentSink()
@@ -119,7 +122,7 @@ class Projection:
         traces, logs, metrics = by_signal[Signal.TRACES], by_signal[Signal.LOGS], by_signal[Signal.METRICS]
         return Reading(
             frames[-1].sequence,
-            normalise_spans(traces, sink, listener) if traces else [],
+            normalise_spans(traces, sink, listener, self._prices) if traces else [],
             normalise_logs(logs, sink, listener) if logs else [],
             normalise_metrics(metrics, sink) if metrics else [],
             sink.take(),

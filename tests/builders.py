@@ -39,6 +39,13 @@ def make_run(run_id: str = "run-1", **changed: Any) -> RunRow:
         "environment": "test",
         "framework": "pydantic-ai",
         "conversation_id": "conversation-1",
+        "conversation_id_source": "gen_ai.conversation.id",
+        "user_id": "u-7",
+        "end_user_tenant": "acme",
+        "session_tags": ["nightly"],
+        "metadata": {"ticket": "OPS-1"},
+        "agent_version": None,
+        "workflow_version": None,
         "status": "ok",
         "outcome_reason": None,
         "started_at": time_at(0),
@@ -55,7 +62,15 @@ def make_run(run_id: str = "run-1", **changed: Any) -> RunRow:
         "cache_read_tokens": 0,
         "cache_write_tokens": None,
         "reasoning_tokens": 90,
+        "reported_input_tokens": 1200,
+        "reported_output_tokens": 340,
+        "reported_cache_read_tokens": None,
+        "reported_cache_write_tokens": None,
+        "reported_reasoning_tokens": None,
+        "reported_agrees": True,
         "cost_usd": 0.0123,
+        "cost_source": "priced",
+        "unpriced_calls": 0,
         "models": ["scripted-1"],
         "tools": ["list_services", "deploy"],
         "trace_ids": [TRACE_ID],
@@ -80,7 +95,8 @@ def make_step(step_id: str = "step-1", **changed: Any) -> StepRow:
         "parent_step_id operation error_type status_message provider model request_model response_model response_id "
         "finish_reason agent_name tool_name tool_call_id mcp_method mcp_server mcp_protocol_version mcp_session_id "
         "jsonrpc_request_id input_tokens output_tokens cache_read_tokens cache_write_tokens reasoning_tokens cost_usd "
-        "conversation_id scope_name scope_version"
+        "cost_source conversation_id conversation_id_source user_id end_user_tenant agent_version workflow_version "
+        "prompt_name prompt_version scope_name scope_version"
     )
     fields: dict[str, Any] = dict.fromkeys(absent.split()) | {
         "step_id": step_id,

@@ -19,12 +19,13 @@ from store.model.rows import (
     ToolCallRow,
 )
 from store.model.runs import status_at
-from store.model.span import Event, Span
+from store.model.span import Event, Particulars, Span
 from store.model.times import rfc3339
 from store.model.truncation import is_cut
 from store.otlp.truncation import is_truncated
 from store.record import Position
 
+_NOTHING_PARTICULAR = Particulars()
 _SEVERITIES = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 
 
@@ -46,6 +47,13 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
         environment=row["environment"],
         framework=row["framework"],
         conversation_id=row["conversation_id"],
+        conversation_id_source=row["conversation_id_source"],
+        user_id=row["user_id"],
+        end_user_tenant=row["end_user_tenant"],
+        session_tags=row["session_tags"] or [],
+        metadata=msgspec.json.decode(row["metadata"]) if row["metadata"] else {},
+        agent_version=row["agent_version"],
+        workflow_version=row["workflow_version"],
         status=status,
         outcome_reason=row["outcome_reason"],
         started_at=rfc3339(row["start_ns"]),
@@ -62,7 +70,15 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
         cache_read_tokens=row["cache_read_tokens"],
         cache_write_tokens=row["cache_write_tokens"],
         reasoning_tokens=row["reasoning_tokens"],
+        reported_input_tokens=row["reported_input_tokens"],
+        reported_output_tokens=row["reported_output_tokens"],
+        reported_cache_read_tokens=row["reported_cache_read_tokens"],
+        reported_cache_write_tokens=row["reported_cache_write_tokens"],
+        reported_reasoning_tokens=row["reported_reasoning_tokens"],
+        reported_agrees=row["reported_agrees"],
         cost_usd=row["cost_usd"],
+        cost_source=row["cost_source"],
+        unpriced_calls=row["unpriced_calls"],
         models=row["models"] or [],
         tools=row["tools"] or [],
         trace_ids=row["trace_ids"] or [],
@@ -129,6 +145,8 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
     """A span version as a step. `mcp_servers`: see `Trace.mcp_servers`."""
     kind: Any = span.kind
     outcome: Any = span.outcome
+    cost_source: Any = span.cost_source
+    told = span.particulars or _NOTHING_PARTICULAR
     return StepRow(
         step_id=step_id(span.trace_id, span.span_id),
         run_id=run_id,
@@ -166,7 +184,15 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
         cache_write_tokens=span.cache_write_tokens,
         reasoning_tokens=span.reasoning_tokens,
         cost_usd=span.cost_usd,
+        cost_source=cost_source,
         conversation_id=span.conversation_id,
+        conversation_id_source=span.conversation_id_source,
+        user_id=told.user_id,
+        end_user_tenant=told.end_user_tenant,
+        agent_version=told.agent_version,
+        workflow_version=told.workflow_version,
+        prompt_name=told.prompt_name,
+        prompt_version=told.prompt_version,
         service_name=span.service_name,
         dialect=span.dialect,
         scope_name=span.scope_name,

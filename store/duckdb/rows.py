@@ -10,14 +10,15 @@ import pyarrow as pa
 
 from store.model.decisions import Decision
 from store.model.runs import Joined, Run, SegmentFacts
-from store.model.span import Event, Span, SpanBody, ToolAnswer, ToolRequest
+from store.model.span import PARTICULARS, Event, Particulars, Span, SpanBody, ToolAnswer, ToolRequest
 from store.model.tool_calls import ToolCall, name_step
 
-SPAN_FIELDS: Final = tuple(field.name for field in fields(Span))
+SPAN_FIELDS: Final = tuple(field.name for field in fields(Span) if field.name != "particulars")
 BODY_FIELDS: Final = tuple(field.name for field in fields(SpanBody))
 EVENT_FIELDS: Final = tuple(field.name for field in fields(Event))
 RUN_FIELDS: Final = tuple(field.name for field in fields(Run))
 
+_NOTHING_PARTICULAR: Final = Particulars()
 _encode = msgspec.json.Encoder().encode
 _requests = msgspec.json.Decoder(list[ToolRequest])
 _answers = msgspec.json.Decoder(list[ToolAnswer])
@@ -35,9 +36,21 @@ def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[An
     return result
 
 
+def particulars(spans: Sequence[Span]) -> dict[str, Sequence[Any]]:
+    """The particulars of spans as columns; nothing where no span has any, so that most batches pay nothing for them."""
+    told = [span.particulars for span in spans]
+    if told.count(None) == len(told):
+        return {}
+    return columns([one or _NOTHING_PARTICULAR for one in told], PARTICULARS)
+
+
 def span_of(row: dict[str, Any]) -> Span:
     """A span version from its row."""
-    return Span(**_talk({name: row[name] for name in SPAN_FIELDS}))
+    span = Span(**_talk({name: row[name] for name in SPAN_FIELDS}))
+    told = {name: row[name] for name in PARTICULARS if row[name] is not None}
+    if told:
+        span.particulars = Particulars(**told)
+    return span
 
 
 def event_of(row: dict[str, Any]) -> Event:

@@ -8,6 +8,7 @@ from store.model.content import INLINE_BYTES_MAX, ContentSink, Pieces
 from store.model.dialect import ContentRule
 from store.model.indexed import indexed_messages
 from store.model.messages import parsed
+from store.model.particulars import read_particulars
 from store.model.plan import MESSAGE_COLUMNS, Plan
 from store.model.span import Span, ToolRequest
 from store.otlp.values import to_json_bytes
@@ -37,6 +38,12 @@ class AttributeReader:
         span.kind = self._kind()
         if plan.span_names:
             self._read_name()
+        for at in plan.conversation:
+            if read_text(values[at]):
+                span.conversation_id_source = keys[at]
+                break
+        if plan.is_particular:
+            read_particulars(span, plan, values)
         if not plan.content and not long:
             kept = dict(zip(keys, values, strict=True))
         else:

@@ -88,6 +88,18 @@ class EventRule:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataRule:
+    """Where an application puts what it wants to find again: attributes with a JSON object, or one attribute a member.
+
+    `columns` are those that a member feeds where no attribute does, each with the members' names, best first.
+    """
+
+    objects: frozenset[str]
+    prefixes: tuple[str, ...]
+    columns: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """One dialect, compiled for lookup by attribute key."""
 
@@ -108,6 +120,11 @@ class Dialect:
     results_always_sent: bool = False
     """A tool's step without a result did not run to its end: it stopped to ask somebody."""
     events: dict[str, EventRule] = field(default_factory=dict[str, EventRule])
+    metadata: MetadataRule = MetadataRule(frozenset(), (), {})
+    evaluations: tuple[str, ...] = ()
+    """Attributes, or prefixes ending in a dot, that say how something was judged (store/model/evaluations.py)."""
+    totals_grow: bool = False
+    """An agent's totals go on from those of its span before: they are not summed."""
 
     def marks(self, keys: Iterable[str]) -> bool:
         """Whether one of these attribute keys gives the dialect away."""
@@ -179,7 +196,15 @@ def _compile(name: str) -> Dialect:
         approvals=ApprovalRule(**own["approvals"]) if "approvals" in own else (base.approvals if base else None),
         results_always_sent=own.get("results_always_sent", False),
         events={**(base.events if base else {}), **events},
+        metadata=_metadata_rule(own["metadata"]) if "metadata" in own else (base or UNKNOWN).metadata,
+        evaluations=tuple(own.get("evaluations", base.evaluations if base else ())),
+        totals_grow=own.get("totals_grow", False),
     )
+
+
+def _metadata_rule(said: dict[str, Any]) -> MetadataRule:
+    columns = {column: tuple(members) for column, members in said.get("columns", {}).items()}
+    return MetadataRule(frozenset(said.get("objects", ())), tuple(said.get("prefixes", ())), columns)
 
 
 def _content_rules(column: str, spec: Any) -> dict[str, ContentRule]:
@@ -206,10 +231,9 @@ def _every_dialect() -> dict[str, Dialect]:
     return {name: _compile(name) for name in sorted(names, key=lambda name: (_read(name)["precedence"], name))}
 
 
+_GENERAL_COLUMNS: Final = {"error.type": ("error_type", 0), "user.id": ("user_id", 0), "enduser.id": ("user_id", 1)}
+UNKNOWN: Final = Dialect(OTHER, "not mapped", (), frozenset(), (), _GENERAL_COLUMNS, {}, {}, (), (), (), None)
 DIALECTS: Final[dict[str, Dialect]] = _every_dialect()
-UNKNOWN: Final = Dialect(
-    OTHER, "not mapped", (), frozenset(), (), {"error.type": ("error_type", 0)}, {}, {}, (), (), (), None
-)
 
 
 def _vocabulary() -> Vocabulary:

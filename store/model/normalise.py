@@ -13,6 +13,7 @@ from store.model.attributes import AttributeReader
 from store.model.columns import read_text
 from store.model.content import INLINE_BYTES_MAX, JSON, ContentSink
 from store.model.plan import Plan, plan_of
+from store.model.prices import NO_PRICES, Prices
 from store.model.span import Span, SpanBody
 from store.model.talk import Listener
 from store.model.times import rfc3339
@@ -93,7 +94,9 @@ def bounded_ns(value: int) -> int:
     return value if value <= _INT64_MAX else 0
 
 
-def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) -> list[tuple[Span, SpanBody]]:
+def normalise_spans(
+    frames: list[Frame], sink: ContentSink, listener: Listener, prices: Prices = NO_PRICES
+) -> list[tuple[Span, SpanBody]]:
     """Every span of trace frames, in the order of the record. Raises MalformedOtlp for a frame that cannot be read."""
     records = records_of(Signal.TRACES, decode_bodies(Signal.TRACES, [frame.body for frame in frames]))
     if not len(records):
@@ -153,6 +156,10 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
         reader = AttributeReader(span, plan, attrs, sink)
         kept = reader.read([at - first for at in range(first, behind) if at in long] if attributes.has_long[i] else ())
         _judge(span, plan, attrs, events[i])
+        if span.cost_usd is not None:
+            span.cost_source = "reported"
+        elif span.input_tokens is not None:
+            prices.settle(span)
         if (span.status_message or "") != statuses[i]:
             extra["status_message"] = statuses[i]  # As it was sent: the column has the exception's instead.
         if reader.heard:

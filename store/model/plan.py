@@ -4,11 +4,11 @@ A shape is a scope name and the keys of a span's attributes. Its plan says which
 in which order, which are content, which rules can apply at all, and what stays an attribute.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from store.model.columns import READERS
+from store.model.columns import READERS, read_text
 from store.model.dialect import (
     ApprovalRule,
     ContentRule,
@@ -18,6 +18,7 @@ from store.model.dialect import (
     SpanNameRule,
     dialect_of,
 )
+from store.model.span import PARTICULARS
 from store.otlp.values import unique
 
 MESSAGE_COLUMNS: Final = frozenset(
@@ -48,6 +49,14 @@ class Plan:
     approvals: ApprovalRule | None
     span_names: tuple[SpanNameRule, ...]
     """Those for columns that no key of the shape feeds."""
+    conversation: tuple[int, ...]
+    """The sources of the conversation id: which of them it is from is said with it."""
+    particulars: tuple[tuple[str, Callable[[Any], Any], tuple[int, ...]], ...]
+    metadata: tuple[tuple[int, str], ...]
+    """Attributes with metadata: the name of the member that one is, empty for one that holds an object of them."""
+    evaluations: tuple[int, ...]
+    is_particular: bool
+    """Whether there is anything for `AttributeReader.read_particulars` in spans of this shape."""
 
 
 _plans: dict[tuple[str, tuple[str, ...]], Plan] = {}
@@ -76,11 +85,21 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
         ((key, dialect.content[key]) for key in keys if key in dialect.content), key=lambda one: one[1].rank
     )
     present = frozenset(keys)
+    particulars = tuple(
+        (column, READERS.get(column, read_text), found) for column, found in sources.items() if column in PARTICULARS
+    )
+    metadata, judged = tuple(_metadata(dialect, keys)), tuple(_judging(dialect, keys))
     return Plan(
         dialect=dialect,
         keys=keys,
-        texts=tuple((column, found) for column, found in sources.items() if column not in READERS),
-        others=tuple((column, READERS[column], found) for column, found in sources.items() if column in READERS),
+        texts=tuple(
+            (column, found) for column, found in sources.items() if column not in READERS and column not in PARTICULARS
+        ),
+        others=tuple(
+            (column, READERS[column], found)
+            for column, found in sources.items()
+            if column in READERS and column not in PARTICULARS
+        ),
         content=tuple((place[key], rule) for key, rule in content),
         kept=tuple(place[key] for key in keys if key not in dialect.content),
         kinds=tuple((place[rule.attribute], rule) for rule in dialect.kinds if rule.attribute in present),
@@ -92,4 +111,25 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
         ),
         approvals=dialect.approvals if dialect.approvals and dialect.approvals.attribute in present else None,
         span_names=tuple(rule for rule in dialect.span_names if rule.column not in sources),
+        conversation=sources.get("conversation_id", ()),
+        particulars=particulars,
+        metadata=metadata,
+        evaluations=judged,
+        is_particular=bool(particulars or metadata),
     )
+
+
+def _metadata(dialect: Dialect, keys: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    for at, key in enumerate(keys):
+        if key in dialect.metadata.objects:
+            yield at, ""
+        for prefix in dialect.metadata.prefixes:
+            if key.startswith(prefix) and key != prefix:
+                yield at, key[len(prefix) :]
+
+
+def _judging(dialect: Dialect, keys: tuple[str, ...]) -> Iterator[int]:
+    prefixes = tuple(name for name in dialect.evaluations if name.endswith("."))
+    for at, key in enumerate(keys):
+        if key in dialect.evaluations or key.startswith(prefixes):
+            yield at

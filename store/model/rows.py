@@ -18,6 +18,7 @@ StepOutcome = Literal["ok", "error", "interrupted", "denied", "pending", "cancel
 ToolCallOutcome = Literal[
     "requested", "pending_approval", "denied", "ok", "error", "retried", "interrupted", "abandoned"
 ]  # fmt: skip
+CostSource = Literal["reported", "priced"]
 Verdict = Literal["allow", "deny", "modify", "warn", "escalate", "ask"]
 ReplayType = Literal[
     "run_started", "message", "reasoning", "tool_requested", "approval_asked", "decided", "tool_executed",
@@ -66,6 +67,14 @@ class RunRow:
     environment: str | None
     framework: str | None
     conversation_id: str | None
+    conversation_id_source: str | None
+    """The attribute that it was read from: some libraries have a narrower idea of a conversation than others."""
+    user_id: str | None
+    end_user_tenant: str | None
+    session_tags: list[str]
+    metadata: dict[str, Any]
+    agent_version: str | None
+    workflow_version: str | None
     status: RunStatus
     outcome_reason: str | None
     started_at: str | None
@@ -82,7 +91,17 @@ class RunRow:
     cache_read_tokens: int | None
     cache_write_tokens: int | None
     reasoning_tokens: int | None
+    reported_input_tokens: int | None
+    reported_output_tokens: int | None
+    reported_cache_read_tokens: int | None
+    reported_cache_write_tokens: int | None
+    reported_reasoning_tokens: int | None
+    reported_agrees: bool | None
+    """Whether the totals that the framework reported are what the leaves below them add up to."""
     cost_usd: float | None
+    cost_source: CostSource | None
+    unpriced_calls: int
+    """Calls with usage whose cost is neither reported nor in the table of prices: `cost_usd` is without them."""
     models: list[str]
     tools: list[str]
     trace_ids: list[str]
@@ -129,7 +148,15 @@ class StepRow:
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     cost_usd: float | None
+    cost_source: CostSource | None
     conversation_id: str | None
+    conversation_id_source: str | None
+    user_id: str | None
+    end_user_tenant: str | None
+    agent_version: str | None
+    workflow_version: str | None
+    prompt_name: str | None
+    prompt_version: str | None
     service_name: str | None
     dialect: str
     scope_name: str | None

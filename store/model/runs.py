@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 from store.model.decisions import Decision, decisions_of
 from store.model.ids import segment_id
+from store.model.particulars import circumstances_of
 from store.model.span import Span
 from store.model.tally import MODEL_KINDS, Tally, start_of, summed, tally_of
 from store.model.tool_calls import CallBook, ToolCall
-from store.model.trace import USAGE_KINDS, Trace, usage_leaves
+from store.model.totals import totals_of
+from store.model.trace import Trace
 
 JOIN_RULE = "conversation id and a pending tool call id"
 IDLE_NS = 30 * 60 * 1_000_000_000
@@ -64,6 +66,13 @@ class Run:
     environment: str | None
     framework: str | None
     conversation_id: str | None
+    conversation_id_source: str | None
+    user_id: str | None
+    end_user_tenant: str | None
+    session_tags: list[str]
+    metadata: str | None
+    agent_version: str | None
+    workflow_version: str | None
     status: str
     open_reason: str | None
     outcome_reason: str | None
@@ -82,7 +91,15 @@ class Run:
     cache_read_tokens: int | None
     cache_write_tokens: int | None
     reasoning_tokens: int | None
+    reported_input_tokens: int | None
+    reported_output_tokens: int | None
+    reported_cache_read_tokens: int | None
+    reported_cache_write_tokens: int | None
+    reported_reasoning_tokens: int | None
+    reported_agrees: bool | None
     cost_usd: float | None
+    cost_source: str | None
+    unpriced_calls: int
     models: list[str]
     tools: list[str]
     trace_ids: list[str]
@@ -167,12 +184,12 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
     decisions = decisions_of(run_id, calls, ordered)
     tallies = [tally_of(trace) for trace in ordered]
     tally = summed(tallies)
-    leaves = [leaf for trace in ordered for leaf in usage_leaves(trace.spans.values(), trace)]
+    totals, told = totals_of(ordered), circumstances_of(tally.particulars)
+    conversation_id = segments[0].facts.conversation_id
     head = tallies[0].root or ordered[0].ordered()[0]
     statuses = [_status(trace, one.root, calls) for trace, one in zip(ordered, tallies, strict=True)]
     status, reason = statuses[-1]
     open_reason = tallies[-1].open_reason
-    costs = [span.cost_usd for span in leaves if span.cost_usd is not None]
     run = Run(
         tenant=segments[0].facts.tenant,
         run_id=run_id,
@@ -183,7 +200,14 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         service_version=head.service_version,
         environment=head.environment,
         framework=tally.framework,
-        conversation_id=segments[0].facts.conversation_id,
+        conversation_id=conversation_id,
+        conversation_id_source=_source_of(conversation_id, ordered[0]) if conversation_id else None,
+        user_id=told.user_id,
+        end_user_tenant=told.end_user_tenant,
+        session_tags=told.session_tags,
+        metadata=told.metadata,
+        agent_version=told.agent_version,
+        workflow_version=told.workflow_version,
         status=status,
         open_reason=open_reason,
         outcome_reason=reason,
@@ -197,8 +221,12 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         tool_errors=sum(1 for call in calls if call.outcome == "error"),
         decisions=len(decisions),
         retries=sum(max(len(call.executions) - 1, 0) for call in calls),
-        **{name: _total(leaves, name) for name in USAGE_KINDS},
-        cost_usd=sum(costs) if costs else None,
+        **totals.used,
+        **totals.reported,
+        reported_agrees=totals.agrees,
+        cost_usd=totals.cost_usd,
+        cost_source=totals.cost_source,
+        unpriced_calls=totals.unpriced_calls,
         models=sorted(tally.models),
         tools=sorted({call.name for call in calls if call.name}),
         trace_ids=[segment.facts.trace_id for segment in segments],
@@ -275,6 +303,6 @@ def _segment(segment: Joined, tally: Tally, status: str) -> dict[str, object]:
     }
 
 
-def _total(leaves: list[Span], name: str) -> int | None:
-    values = [value for span in leaves if (value := getattr(span, name)) is not None]
-    return sum(values) if values else None
+def _source_of(conversation_id: str, trace: Trace) -> str | None:
+    said = (span.conversation_id_source for span in trace.ordered() if span.conversation_id == conversation_id)
+    return next(said, None)

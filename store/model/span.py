@@ -5,7 +5,8 @@ from the current versions of a run's spans. `Span` holds what that working out n
 a reader of the single step wants.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 
 @dataclass(slots=True)
@@ -23,6 +24,33 @@ class ToolAnswer:
 
     id: str | None
     result: str | None
+
+
+@dataclass(slots=True)
+class Particulars:
+    """What few spans say, and not every span shall carry: for whom, in which version, and totals of what is below.
+
+    `metadata` is a JSON object as text. `system_messages` are the content ids of instructions that stand as the first of the
+    input messages. `reported_*` are totals under names of their own; a total under the names of usage is in `Span`.
+    """
+
+    user_id: str | None = None
+    end_user_tenant: str | None = None
+    session_tags: list[str] | None = None
+    metadata: str | None = None
+    agent_version: str | None = None
+    workflow_version: str | None = None
+    prompt_name: str | None = None
+    prompt_version: str | None = None
+    system_messages: list[str] | None = None
+    reported_input_tokens: int | None = None
+    reported_output_tokens: int | None = None
+    reported_cache_read_tokens: int | None = None
+    reported_cache_write_tokens: int | None = None
+    reported_reasoning_tokens: int | None = None
+
+
+PARTICULARS: Final = tuple(one.name for one in fields(Particulars))
 
 
 @dataclass(slots=True)
@@ -65,7 +93,9 @@ class Span:
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
+    cost_source: str | None = None
     conversation_id: str | None = None
+    conversation_id_source: str | None = None
     agent_name: str | None = None
     agent_run_id: str | None = None
     workflow_name: str | None = None
@@ -88,6 +118,13 @@ class Span:
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
     approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
+    particulars: Particulars | None = None
+
+    def told(self) -> Particulars:
+        """Its particulars, to be filled."""
+        if self.particulars is None:
+            self.particulars = Particulars()
+        return self.particulars
 
     @property
     def model(self) -> str | None:

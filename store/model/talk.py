@@ -17,6 +17,7 @@ from store.model.span import Event, Span, ToolAnswer, ToolRequest
 from store.otlp.values import to_json_bytes
 
 _ASSISTANT: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"assistant"')
+_SYSTEM: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"(?:system|developer)"')
 _PLAIN_ROLE: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"(user|assistant|system)"')
 _REMEMBERED_MESSAGES_MAX: Final = 100_000  # A few hundred bytes each.
 
@@ -73,6 +74,8 @@ class Listener:
                 spoken.reasoning = spoken.reasoning or message.reasoning
                 spoken.tool_requests.extend(message.requests)
         if given is not None:
+            if isinstance(spoken, Span) and spoken.system_instructions is None and given.raws:
+                _find_instructions(spoken, given)
             tail: list[ToolAnswer] = []
             for piece_id, raw in zip(reversed(given.ids), reversed(given.raws), strict=True):
                 if _ASSISTANT.match(raw):
@@ -148,6 +151,15 @@ class Listener:
         if isinstance(value, str):
             return self._sink.put(tenant, value.encode("utf-8", "surrogatepass"), TEXT)
         return self._sink.put(tenant, to_json_bytes(value), JSON)
+
+
+def _find_instructions(span: Span, given: Pieces) -> None:
+    """Instructions that are sent as the first messages: they are an agent's prompt all the same."""
+    count = 0
+    while count < len(given.raws) and _SYSTEM.match(given.raws[count]):
+        count += 1
+    if count:
+        span.told().system_messages = given.ids[:count]
 
 
 def _text(value: Any) -> str | None:
