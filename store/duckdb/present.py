@@ -8,6 +8,8 @@ from store.model.content import join_pieces
 from store.model.conversation import pieces_of_step
 from store.model.ids import step_id
 from store.model.messages import parsed, read_message
+from store.model.particulars import NOTHING, RunParticulars
+from store.model.prices import shown_usd
 from store.model.rows import (
     Completeness,
     DecisionRow,
@@ -26,6 +28,7 @@ from store.otlp.truncation import is_truncated
 from store.record import Position
 
 _NOTHING_PARTICULAR = Particulars()
+_of_a_run = msgspec.json.Decoder(RunParticulars)
 _SEVERITIES = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 
 
@@ -37,6 +40,7 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
     missing = row["missing_root"] or row["missing_parents"] or row["unexecuted_tool_calls"] or row["truncated"]
     partial = missing or status in ("incomplete", "abandoned")
     ended_ns = row["end_ns"]
+    told = _of_a_run.decode(row["particulars"]) if row["particulars"] else NOTHING
     return RunRow(
         run_id=row["run_id"],
         run_kind=row["run_kind"],
@@ -49,11 +53,11 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
         conversation_id=row["conversation_id"],
         conversation_id_source=row["conversation_id_source"],
         user_id=row["user_id"],
-        end_user_tenant=row["end_user_tenant"],
-        session_tags=row["session_tags"] or [],
-        metadata=msgspec.json.decode(row["metadata"]) if row["metadata"] else {},
-        agent_version=row["agent_version"],
-        workflow_version=row["workflow_version"],
+        end_user_tenant=told.end_user_tenant,
+        session_tags=told.session_tags,
+        metadata=msgspec.json.decode(told.metadata) if told.metadata else {},
+        agent_version=told.agent_version,
+        workflow_version=told.workflow_version,
         status=status,
         outcome_reason=row["outcome_reason"],
         started_at=rfc3339(row["start_ns"]),
@@ -70,15 +74,15 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
         cache_read_tokens=row["cache_read_tokens"],
         cache_write_tokens=row["cache_write_tokens"],
         reasoning_tokens=row["reasoning_tokens"],
-        reported_input_tokens=row["reported_input_tokens"],
-        reported_output_tokens=row["reported_output_tokens"],
-        reported_cache_read_tokens=row["reported_cache_read_tokens"],
-        reported_cache_write_tokens=row["reported_cache_write_tokens"],
-        reported_reasoning_tokens=row["reported_reasoning_tokens"],
-        reported_agrees=row["reported_agrees"],
-        cost_usd=row["cost_usd"],
+        reported_input_tokens=told.reported.get("input_tokens"),
+        reported_output_tokens=told.reported.get("output_tokens"),
+        reported_cache_read_tokens=told.reported.get("cache_read_tokens"),
+        reported_cache_write_tokens=told.reported.get("cache_write_tokens"),
+        reported_reasoning_tokens=told.reported.get("reasoning_tokens"),
+        reported_agrees=told.reported_agrees,
+        cost_usd=shown_usd(row["cost_usd"]),
         cost_source=row["cost_source"],
-        unpriced_calls=row["unpriced_calls"],
+        unpriced_calls=told.unpriced_calls,
         models=row["models"] or [],
         tools=row["tools"] or [],
         trace_ids=row["trace_ids"] or [],
@@ -183,10 +187,10 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
         cache_read_tokens=span.cache_read_tokens,
         cache_write_tokens=span.cache_write_tokens,
         reasoning_tokens=span.reasoning_tokens,
-        cost_usd=span.cost_usd,
+        cost_usd=shown_usd(span.cost_usd),
         cost_source=cost_source,
         conversation_id=span.conversation_id,
-        conversation_id_source=span.conversation_id_source,
+        conversation_id_source=span.conversation_source,
         user_id=told.user_id,
         end_user_tenant=told.end_user_tenant,
         agent_version=told.agent_version,

@@ -10,19 +10,19 @@ import pyarrow as pa
 
 from store.model.decisions import Decision
 from store.model.runs import Joined, Run, SegmentFacts
-from store.model.span import PARTICULARS, Event, Particulars, Span, SpanBody, ToolAnswer, ToolRequest
+from store.model.span import Event, Particulars, Span, SpanBody, ToolAnswer, ToolRequest
 from store.model.tool_calls import ToolCall, name_step
 
-SPAN_FIELDS: Final = tuple(field.name for field in fields(Span) if field.name != "particulars")
+SPAN_FIELDS: Final = tuple(field.name for field in fields(Span))
 BODY_FIELDS: Final = tuple(field.name for field in fields(SpanBody))
 EVENT_FIELDS: Final = tuple(field.name for field in fields(Event))
 RUN_FIELDS: Final = tuple(field.name for field in fields(Run))
 
-_NOTHING_PARTICULAR: Final = Particulars()
 _encode = msgspec.json.Encoder().encode
 _requests = msgspec.json.Decoder(list[ToolRequest])
+_particulars = msgspec.json.Decoder(Particulars)
 _answers = msgspec.json.Decoder(list[ToolAnswer])
-_AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "segments"})
+_AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "segments", "particulars"})
 
 
 def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[Any]]:
@@ -36,21 +36,11 @@ def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[An
     return result
 
 
-def particulars(spans: Sequence[Span]) -> dict[str, Sequence[Any]]:
-    """The particulars of spans as columns; nothing where no span has any, so that most batches pay nothing for them."""
-    told = [span.particulars for span in spans]
-    if told.count(None) == len(told):
-        return {}
-    return columns([one or _NOTHING_PARTICULAR for one in told], PARTICULARS)
-
-
 def span_of(row: dict[str, Any]) -> Span:
     """A span version from its row."""
-    span = Span(**_talk({name: row[name] for name in SPAN_FIELDS}))
-    told = {name: row[name] for name in PARTICULARS if row[name] is not None}
-    if told:
-        span.particulars = Particulars(**told)
-    return span
+    values = _talk({name: row[name] for name in SPAN_FIELDS})
+    values["particulars"] = _particulars.decode(row["particulars"]) if row["particulars"] else None
+    return Span(**values)
 
 
 def event_of(row: dict[str, Any]) -> Event:
@@ -146,13 +136,11 @@ def decision_row(run: Run, decision: Decision, position: int) -> dict[str, Any]:
 
 
 def table(values: dict[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
-    """Columns as an Arrow table of a table's own types, whatever order they come in."""
-    return pa.table(
-        [_array(column, schema.field(name).type) for name, column in values.items()],
-        schema=pa.schema([schema.field(name) for name in values]),
-    )
+    """Columns as an Arrow table of a table's own types, whatever order they come in.
 
-
-def _array(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    # Most columns of most batches are empty: looking is much cheaper than converting.
-    return pa.nulls(len(column), kind) if column.count(None) == len(column) else pa.array(column, type=kind)
+    Most columns of most batches are empty. Those are left out: looking is much cheaper than converting and writing.
+    """
+    said = {name: column for name, column in values.items() if column.count(None) != len(column)}
+    fields = [schema.field(name) for name in said]
+    arrays = [pa.array(column, type=one.type) for one, column in zip(fields, said.values(), strict=True)]
+    return pa.table(arrays, schema=pa.schema(fields))

@@ -17,7 +17,6 @@ from store.duckdb.rows import (
     decision_row,
     event_of,
     facts_of_row,
-    particulars,
     segment_row,
     span_of,
     table,
@@ -133,7 +132,7 @@ class DuckDbWriter:
         spans, bodies = [span for span, _ in batch.steps], [body for _, body in batch.steps]
         runs = [whole.run for whole in batch.runs]
         values: dict[str, dict[str, Sequence[Any]]] = {
-            "step_versions": columns(spans, SPAN_FIELDS) | columns(bodies, BODY_FIELDS) | particulars(spans),
+            "step_versions": columns(spans, SPAN_FIELDS) | columns(bodies, BODY_FIELDS),
             "superseded": columns([span for span, _ in batch.superseded], ("tenant", "trace_id", "span_id", "revision"))
             | {"sequence": [sequence for _, sequence in batch.superseded]},
             "events": columns(batch.events, EVENT_FIELDS),

@@ -38,12 +38,18 @@ class AttributeReader:
         span.kind = self._kind()
         if plan.span_names:
             self._read_name()
-        for at in plan.conversation:
-            if read_text(values[at]):
-                span.conversation_id_source = keys[at]
-                break
         if plan.is_particular:
             read_particulars(span, plan, values)
+        kept = self._read_kept(long)
+        if plan.indexed or plan.approvals:
+            attributes = dict(zip(keys, values, strict=True))
+            for prefix, column in plan.indexed:
+                self._read_indexed(attributes, prefix, column)
+            self._read_approvals(attributes)
+        return kept
+
+    def _read_kept(self, long: Container[int]) -> dict[str, Any]:
+        span, plan, values, keys = self._span, self._plan, self._values, self._plan.keys
         if not plan.content and not long:
             kept = dict(zip(keys, values, strict=True))
         else:
@@ -59,11 +65,6 @@ class AttributeReader:
                     self._keep(keys[at], values[at])
                 else:
                     kept[keys[at]] = values[at]
-        if plan.indexed or plan.approvals:
-            attributes = dict(zip(keys, values, strict=True))
-            for prefix, column in plan.indexed:
-                self._read_indexed(attributes, prefix, column)
-            self._read_approvals(attributes)
         return kept
 
     def _read_columns(self) -> None:

@@ -245,6 +245,14 @@ VOCABULARY: Final = _vocabulary()
 
 
 @lru_cache(maxsize=1024)
+def conversation_source(scope_name: str | None, dialect_name: str) -> str | None:
+    """The attribute that conversation ids of a step are from where the step itself does not name another."""
+    named = next((dialect for dialect in DIALECTS.values() if dialect.name == dialect_name), UNKNOWN)
+    dialect = dialect_of_scope(scope_name or "") or named
+    return next((key for key, fed in dialect.columns.items() if fed == ("conversation_id", 0)), None)
+
+
+@lru_cache(maxsize=1024)
 def dialect_of_scope(scope_name: str) -> Dialect | None:
     """The dialect whose scope patterns name this instrumentation scope."""
     for dialect in DIALECTS.values():

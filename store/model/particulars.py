@@ -4,19 +4,36 @@ A span's are read by its plan (only shapes that have such attributes get here); 
 says, in order of time, so that what the root says wins over what is repeated below it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from store.model.columns import read_text
 from store.model.nesting import NotJson, read_json
 from store.model.plan import Plan
 from store.model.span import PARTICULARS, Particulars, Span
+from store.model.totals import Totals
 from store.otlp.values import to_json
 
 METADATA_CHARS_MAX: Final = 4096
 """Metadata are labels to find a run by. What is larger is content, and stays on its step alone."""
 _TELLING_KINDS: Final = frozenset({"agent", "workflow"})
+
+
+class RunParticulars(msgspec.Struct, omit_defaults=True):
+    """What few runs have. `reported`: the totals that a framework put on its spans, by the column that they repeat."""
+
+    end_user_tenant: str | None = None
+    metadata: str | None = None
+    agent_version: str | None = None
+    workflow_version: str | None = None
+    session_tags: list[str] = msgspec.field(default_factory=list[str])
+    reported: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    reported_agrees: bool | None = None
+    unpriced_calls: int = 0
+
+
+NOTHING: Final = RunParticulars()
 
 
 def read_particulars(span: Span, plan: Plan, values: list[Any]) -> None:
@@ -27,6 +44,10 @@ def read_particulars(span: Span, plan: Plan, values: list[Any]) -> None:
             if read is not None:
                 setattr(span.told(), column, read)
                 break
+    for at in plan.conversation:
+        if read_text(values[at]):
+            span.told().conversation_id_source = plan.keys[at]
+            break
     # Below, libraries repeat it, with the names of their own nodes and steps in it.
     if plan.metadata and (span.parent_span_id is None or span.kind in _TELLING_KINDS):
         _read_metadata(span, plan, values)
@@ -49,7 +70,7 @@ def _read_metadata(span: Span, plan: Plan, values: list[Any]) -> None:
         if name is not None and getattr(holder, column) is None:
             setattr(holder, column, read_text(said[name]))
             if column == "conversation_id":
-                span.conversation_id_source = f"metadata.{name}"
+                told.conversation_id_source = f"metadata.{name}"
     text = to_json(said)
     if len(text) <= METADATA_CHARS_MAX:
         told.metadata = text
@@ -65,28 +86,19 @@ def _decoded(value: Any) -> Any:
     return value
 
 
-@dataclass(slots=True)
-class Circumstances:
-    """A run's particulars: for whom and in which versions it ran."""
-
-    user_id: str | None = None
-    end_user_tenant: str | None = None
-    metadata: str | None = None
-    agent_version: str | None = None
-    workflow_version: str | None = None
-    session_tags: list[str] = field(default_factory=list[str])
+_FIRST_SAID: Final = ("end_user_tenant", "metadata", "agent_version", "workflow_version")
 
 
-_FIRST_SAID: Final = ("user_id", "end_user_tenant", "metadata", "agent_version", "workflow_version")
-
-
-def circumstances_of(told: Iterable[Particulars]) -> Circumstances:
-    """The first that is said of everything, and all tags. `told`: of a run's spans, in order of time."""
-    run = Circumstances()
+def of_a_run(told: list[Particulars], totals: Totals) -> RunParticulars | None:
+    """The first that is said of everything, and all tags; None where nothing is. `told`: of its spans, in order of time."""
+    run = RunParticulars(unpriced_calls=totals.unpriced_calls)
+    if totals.reported is not None:
+        run.reported, run.reported_agrees = totals.reported, totals.agrees
     for one in told:
         for name in _FIRST_SAID:
             if getattr(run, name) is None:
                 setattr(run, name, getattr(one, name))
-        if one.session_tags:
-            run.session_tags.extend(tag for tag in one.session_tags if tag not in run.session_tags)
-    return run
+        for tag in one.session_tags or ():
+            if tag not in run.session_tags:
+                run.session_tags.append(tag)
+    return None if run == NOTHING else run

@@ -50,7 +50,7 @@ class Plan:
     span_names: tuple[SpanNameRule, ...]
     """Those for columns that no key of the shape feeds."""
     conversation: tuple[int, ...]
-    """The sources of the conversation id: which of them it is from is said with it."""
+    """The sources of the conversation id, where the dialect's best is not the only one: which of them it is from is said."""
     particulars: tuple[tuple[str, Callable[[Any], Any], tuple[int, ...]], ...]
     metadata: tuple[tuple[int, str], ...]
     """Attributes with metadata: the name of the member that one is, empty for one that holds an object of them."""
@@ -88,6 +88,8 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
     particulars = tuple(
         (column, READERS.get(column, read_text), found) for column, found in sources.items() if column in PARTICULARS
     )
+    only_best = [rank for rank, _ in fed.get("conversation_id", [])] == [0]
+    conversation = () if only_best else sources.get("conversation_id", ())
     metadata, judged = tuple(_metadata(dialect, keys)), tuple(_judging(dialect, keys))
     return Plan(
         dialect=dialect,
@@ -111,11 +113,11 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
         ),
         approvals=dialect.approvals if dialect.approvals and dialect.approvals.attribute in present else None,
         span_names=tuple(rule for rule in dialect.span_names if rule.column not in sources),
-        conversation=sources.get("conversation_id", ()),
+        conversation=conversation,
         particulars=particulars,
         metadata=metadata,
         evaluations=judged,
-        is_particular=bool(particulars or metadata),
+        is_particular=bool(particulars or metadata or conversation),
     )
 
 

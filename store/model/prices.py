@@ -1,7 +1,7 @@
 """What a model call costs where its telemetry does not say it: a dated table, and the arithmetic.
 
-The table is data (`prices.toml` beside this, or one that a user names) and is checked whole when it is read, so that pricing a
-call is a look-up and four products. A model or provider that is not in it has no price, which is not a price of zero.
+The table is data (`prices.toml` beside this, or one that a user names) and is checked whole when it is read, so that pricing
+a call is a look-up and four products. A model or provider that is not in it has no price, which is not a price of zero.
 """
 
 import re
@@ -22,7 +22,7 @@ TABLE_BYTES_MAX: Final = 4 * 1024 * 1024  # Ten thousands of entries; more is th
 USD_PER_MILLION_MAX: Final = 1_000_000.0  # A dollar a token: more is a mistake in the unit.
 _REMEMBERED_MODELS_MAX: Final = 10_000  # Names come from telemetry and must not fill the memory.
 _PER_MILLION: Final = 1e-6
-DECIMALS: Final = 12  # Of a dollar: a token costs a ten-millionth. What is behind is floating point's own.
+_DECIMALS: Final = 12  # Of a dollar: a token costs a ten-millionth. What is behind is floating point's own.
 _NS: Final = 1_000_000_000
 _RATES: Final = ("input", "output", "cache_read", "cache_write")
 _KEYS: Final = frozenset({"providers", "models", "since", "input_above", *_RATES, "source", "date"})
@@ -30,7 +30,7 @@ _SNAPSHOT: Final = re.compile(
     r"(?:[-@](?:\d{4}-\d{2}-\d{2}|\d{8}|\d{2}-\d{4}|00\d|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|2[3-9](?:0[1-9]|1[0-2]))"
     r"|[-:]latest)$"
 )
-"""How providers date a model's name: -2026-07-18, @20250929, -09-2025, -002, -0613 (month and day), -2411 (year and month)."""
+"""How providers date a model's name: -2026-07-18, @20250929, -09-2025, -002, -0613 (month, day), -2411 (year, month)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Prices:
             if is_large_enough and rate.since_ns <= (span.start_ns or span.received_ns):
                 cost = _cost(span, rate)
                 if cost is not None:
-                    span.cost_usd, span.cost_source = round(cost, DECIMALS), "priced"
+                    span.cost_usd, span.cost_source = cost, "priced"
                 return
 
     def _of(self, provider: str | None, response_model: str | None, request_model: str | None) -> tuple[Rate, ...]:
@@ -85,6 +85,11 @@ class Prices:
 
 
 NO_PRICES: Final = Prices({})
+
+
+def shown_usd(cost: float | None) -> float | None:
+    """A cost as it is shown: without what adding and multiplying left behind."""
+    return None if cost is None else round(cost, _DECIMALS)
 
 
 def _cost(span: Span, rate: Rate) -> float | None:
@@ -115,7 +120,9 @@ def read_prices(path: Path | None) -> Prices:
         with path.open("rb") as file:
             content = file.read(TABLE_BYTES_MAX + 1)
     except OSError as error:
-        raise PricesUnusable(f"{where} cannot be read: {error.strerror}: name a TOML file with [[price]] entries") from error
+        raise PricesUnusable(
+            f"{where} cannot be read: {error.strerror}: name a TOML file with [[price]] entries"
+        ) from error
     if len(content) > TABLE_BYTES_MAX:
         raise PricesUnusable(f"{where} is larger than {TABLE_BYTES_MAX >> 20} MiB: is it the right file?")
     return _read(content, where)
@@ -132,17 +139,21 @@ def _read(content: bytes, where: str) -> Prices:
     for number, entry in enumerate(said["price"], 1):
         try:
             providers, models, rate = _entry(entry)
-            for pair in ((provider, model) for provider in providers for model in models):
-                held = named.setdefault(pair, {})
-                if (rate.since_ns, rate.input_above) in held:
-                    raise ValueError(f"{pair[1]} of {pair[0]} has a price already for the same since and input_above")
-                held[rate.since_ns, rate.input_above] = rate
+            for provider in providers:
+                for model in models:
+                    _hold(named.setdefault((provider, model), {}), rate, f"{model} of {provider}")
         except ValueError as error:
             raise PricesUnusable(f"{where}, entry {number}: {error}") from error
     rates: dict[str, dict[str, tuple[Rate, ...]]] = {}
     for (provider, model), held in named.items():
         rates.setdefault(model, {})[provider] = tuple(held[at] for at in sorted(held, reverse=True))
     return Prices(rates)
+
+
+def _hold(held: dict[tuple[int, int], Rate], rate: Rate, named: str) -> None:
+    if (rate.since_ns, rate.input_above) in held:
+        raise ValueError(f"{named} has a price already for the same since and input_above")
+    held[rate.since_ns, rate.input_above] = rate
 
 
 def _entry(entry: Any) -> tuple[list[str], list[str], Rate]:
@@ -193,7 +204,9 @@ def _items(said: Any) -> Iterable[Any]:
 def _usd(entry: dict[str, Any], name: str) -> float:
     said: Any = entry[name]
     if isinstance(said, bool) or not isinstance(said, int | float) or not 0 <= said <= USD_PER_MILLION_MAX:
-        raise ValueError(f"{name} must be US dollars for a million tokens, from 0 to {USD_PER_MILLION_MAX:.0f}, not {said!r}")
+        raise ValueError(
+            f"{name} must be US dollars for a million tokens, from 0 to {USD_PER_MILLION_MAX:.0f}, not {said!r}"
+        )
     return float(said)
 
 

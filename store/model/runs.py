@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from store.model.decisions import Decision, decisions_of
 from store.model.ids import segment_id
-from store.model.particulars import circumstances_of
+from store.model.particulars import RunParticulars, of_a_run
 from store.model.span import Span
 from store.model.tally import MODEL_KINDS, Tally, start_of, summed, tally_of
 from store.model.tool_calls import CallBook, ToolCall
@@ -68,11 +68,6 @@ class Run:
     conversation_id: str | None
     conversation_id_source: str | None
     user_id: str | None
-    end_user_tenant: str | None
-    session_tags: list[str]
-    metadata: str | None
-    agent_version: str | None
-    workflow_version: str | None
     status: str
     open_reason: str | None
     outcome_reason: str | None
@@ -91,15 +86,8 @@ class Run:
     cache_read_tokens: int | None
     cache_write_tokens: int | None
     reasoning_tokens: int | None
-    reported_input_tokens: int | None
-    reported_output_tokens: int | None
-    reported_cache_read_tokens: int | None
-    reported_cache_write_tokens: int | None
-    reported_reasoning_tokens: int | None
-    reported_agrees: bool | None
     cost_usd: float | None
     cost_source: str | None
-    unpriced_calls: int
     models: list[str]
     tools: list[str]
     trace_ids: list[str]
@@ -111,6 +99,7 @@ class Run:
     redacted: int
     first_sequence: int
     last_sequence: int
+    particulars: RunParticulars | None
     segments: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
 
@@ -184,7 +173,7 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
     decisions = decisions_of(run_id, calls, ordered)
     tallies = [tally_of(trace) for trace in ordered]
     tally = summed(tallies)
-    totals, told = totals_of(ordered), circumstances_of(tally.particulars)
+    totals = totals_of(ordered)
     conversation_id = segments[0].facts.conversation_id
     head = tallies[0].root or ordered[0].ordered()[0]
     statuses = [_status(trace, one.root, calls) for trace, one in zip(ordered, tallies, strict=True)]
@@ -202,12 +191,7 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         framework=tally.framework,
         conversation_id=conversation_id,
         conversation_id_source=_source_of(conversation_id, ordered[0]) if conversation_id else None,
-        user_id=told.user_id,
-        end_user_tenant=told.end_user_tenant,
-        session_tags=told.session_tags,
-        metadata=told.metadata,
-        agent_version=told.agent_version,
-        workflow_version=told.workflow_version,
+        user_id=next((told.user_id for told in tally.particulars if told.user_id), None),
         status=status,
         open_reason=open_reason,
         outcome_reason=reason,
@@ -222,11 +206,8 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         decisions=len(decisions),
         retries=sum(max(len(call.executions) - 1, 0) for call in calls),
         **totals.used,
-        **totals.reported,
-        reported_agrees=totals.agrees,
         cost_usd=totals.cost_usd,
         cost_source=totals.cost_source,
-        unpriced_calls=totals.unpriced_calls,
         models=sorted(tally.models),
         tools=sorted({call.name for call in calls if call.name}),
         trace_ids=[segment.facts.trace_id for segment in segments],
@@ -238,6 +219,7 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         redacted=tally.redacted,
         first_sequence=min(segment.facts.first_sequence for segment in segments),
         last_sequence=max(segment.facts.last_sequence for segment in segments),
+        particulars=of_a_run(tally.particulars, totals),
         segments=[
             _segment(segment, one, ended) for segment, one, (ended, _) in zip(segments, tallies, statuses, strict=True)
         ],
@@ -304,5 +286,5 @@ def _segment(segment: Joined, tally: Tally, status: str) -> dict[str, object]:
 
 
 def _source_of(conversation_id: str, trace: Trace) -> str | None:
-    said = (span.conversation_id_source for span in trace.ordered() if span.conversation_id == conversation_id)
+    said = (span.conversation_source for span in trace.ordered() if span.conversation_id == conversation_id)
     return next(said, None)

@@ -5,8 +5,12 @@ from the current versions of a run's spans. `Span` holds what that working out n
 a reader of the single step wants.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
+
+from store.model.dialect import conversation_source
 
 
 @dataclass(slots=True)
@@ -26,14 +30,16 @@ class ToolAnswer:
     result: str | None
 
 
-@dataclass(slots=True)
-class Particulars:
+class Particulars(msgspec.Struct, omit_defaults=True):
     """What few spans say, and not every span shall carry: for whom, in which version, and totals of what is below.
 
+    One column holds it as JSON: a column of the widest table costs each span something, however few fill it.
+    `conversation_id_source` is there where it is not the one that the dialect likes best (see `Span.conversation_source`).
     `metadata` is a JSON object as text. `system_messages` are the content ids of instructions that stand as the first of the
     input messages. `reported_*` are totals under names of their own; a total under the names of usage is in `Span`.
     """
 
+    conversation_id_source: str | None = None
     user_id: str | None = None
     end_user_tenant: str | None = None
     session_tags: list[str] | None = None
@@ -50,7 +56,7 @@ class Particulars:
     reported_reasoning_tokens: int | None = None
 
 
-PARTICULARS: Final = tuple(one.name for one in fields(Particulars))
+PARTICULARS: Final = frozenset(Particulars.__struct_fields__)
 
 
 @dataclass(slots=True)
@@ -95,7 +101,6 @@ class Span:
     cost_usd: float | None = None
     cost_source: str | None = None
     conversation_id: str | None = None
-    conversation_id_source: str | None = None
     agent_name: str | None = None
     agent_run_id: str | None = None
     workflow_name: str | None = None
@@ -125,6 +130,14 @@ class Span:
         if self.particulars is None:
             self.particulars = Particulars()
         return self.particulars
+
+    @property
+    def conversation_source(self) -> str | None:
+        """The attribute that its conversation id was read from; None without one."""
+        if self.conversation_id is None:
+            return None
+        named = self.particulars and self.particulars.conversation_id_source
+        return named or conversation_source(self.scope_name, self.dialect)
 
     @property
     def model(self) -> str | None:

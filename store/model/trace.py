@@ -179,11 +179,6 @@ def has_usage(span: Span) -> bool:
 
 def usage_leaves(spans: Iterable[Span], trace: Trace) -> list[Span]:
     """The spans whose usage counts: those with usage that have no descendant with usage. Totals on parents repeat it."""
-    return leaves_and_totals(spans, trace)[0]
-
-
-def leaves_and_totals(spans: Iterable[Span], trace: Trace) -> tuple[list[Span], list[Span]]:
-    """The spans whose usage counts, and those with usage that have a descendant with usage: what they say is a total."""
     bearing = [span for span in spans if has_usage(span)]
     above_some: set[str] = set()
     for span in bearing:
@@ -191,7 +186,4 @@ def leaves_and_totals(spans: Iterable[Span], trace: Trace) -> tuple[list[Span], 
             if above.span_id in above_some:
                 break  # From here on up another leaf has been before.
             above_some.add(above.span_id)
-    leaves, totals = [], []
-    for span in bearing:
-        (totals if span.span_id in above_some else leaves).append(span)
-    return leaves, totals
+    return [span for span in bearing if span.span_id not in above_some]
