@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from store.model.rows import (
     ContentRow,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MessageRow,
     MetricPointRow,
@@ -75,6 +76,20 @@ class MetricFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationFilter:
+    """Evaluations: all conditions hold together; None does not filter. `run`: any id of it."""
+
+    run: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    name: str | None = None
+    evaluator: str | None = None
+    service: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ViewStatus:
     """How far the view is: `position` of the last frame it holds (None: none yet) and what could not be projected."""
 
@@ -132,6 +147,12 @@ class Reader(Protocol):
         self, tenant: str, where: MetricFilter, *, limit: int, cursor: str | None
     ) -> Page[MetricPointRow]:
         """Metric points, newest first."""
+        ...
+
+    def evaluations(
+        self, tenant: str, where: EvaluationFilter, *, limit: int, cursor: str | None
+    ) -> Page[EvaluationRow]:
+        """Evaluations, newest first. One that names a response is about the step that gave it."""
         ...
 
     def content(self, tenant: str, content_id: str) -> ContentRow:

@@ -1,5 +1,6 @@
 """Rows of the tables as rows of the contract: names and times as the API writes them, content put back where it stood."""
 
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from store.model.prices import shown_usd
 from store.model.rows import (
     Completeness,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MetricPointRow,
     RunRow,
@@ -27,6 +29,9 @@ from store.model.truncation import is_cut
 from store.otlp.truncation import is_truncated
 from store.record import Position
 
+_EVALUATION_COLUMNS = tuple(
+    field.name for field in fields(EvaluationRow) if field.name not in ("step_id", "at", "position")
+)
 _NOTHING_PARTICULAR = Particulars()
 _of_a_run = msgspec.json.Decoder(RunParticulars)
 _SEVERITIES = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
@@ -284,6 +289,18 @@ def present_event(row: dict[str, Any], texts: dict[str, str], *, journal_id: str
 
 def _severity(number: int) -> str | None:
     return _SEVERITIES[min((number + 3) // 4, 6)] or None if number > 0 else None
+
+
+def present_evaluation(row: dict[str, Any], *, journal_id: str) -> EvaluationRow:
+    """A row of `evaluations` with the `run_id` of the step that it is about."""
+    shown = {name: row[name] for name in _EVALUATION_COLUMNS}
+    known = row["trace_id"] and row["span_id"]
+    return EvaluationRow(
+        **shown,
+        step_id=step_id(row["trace_id"], row["span_id"]) if known else None,
+        at=rfc3339(row["time_ns"]),
+        position=str(Position(journal_id, row["sequence"])),
+    )
 
 
 def present_point(row: dict[str, Any], texts: dict[str, str], *, journal_id: str) -> MetricPointRow:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from store.contract import EventFilter, MetricFilter, Page, RunFilter, ViewStatus
+from store.contract import EvaluationFilter, EventFilter, MetricFilter, Page, RunFilter, ViewStatus
 from store.duckdb.cursors import keyset, make_cursor, ordinal
 from store.duckdb.engine import Engine
 from store.duckdb.present import (
@@ -16,13 +16,14 @@ from store.duckdb.present import (
     pieces_in,
     present_call,
     present_decision,
+    present_evaluation,
     present_event,
     present_point,
     present_run,
     present_step,
     span_events_of,
 )
-from store.duckdb.rows import event_of, span_of
+from store.duckdb.rows import span_of
 from store.duckdb.statements import sql
 from store.duckdb.writer import DuckDbWriter
 from store.errors import NotFound
@@ -33,6 +34,7 @@ from store.model.replay import Replay, Times
 from store.model.rows import (
     ContentRow,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MessageRow,
     MetricPointRow,
@@ -49,6 +51,8 @@ from store.model.trace import Trace
 from store.model.truncation import cut_steps
 from store.otlp.truncation import truncations
 from store.record import Position
+
+REPLAYED_EVALUATIONS_MAX = 100_000  # In one run: more are for the list, which has pages.
 
 
 class DuckDbReader:
@@ -156,17 +160,18 @@ class DuckDbReader:
 
     def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
         row, traces = self._load(tenant, run_id)
-        evaluations = self._engine.rows(
-            sql("select_evaluations"), {"tenant": tenant, "trace_ids": [trace.trace_id for trace in traces]}
-        )
-        texts = self._texts(tenant, {piece for one in evaluations for piece in pieces_in(one)})
+        journal_id = self._journal_id()
+        of_it = EvaluationFilter(run=row["run_id"])
+        evaluations = self._evaluations(tenant, of_it, limit=REPLAYED_EVALUATIONS_MAX, cursor=None)
         return Replay(
             run=present_run(row, self._clock_ns()),
             traces=traces,
             messages=list(conversation(traces, self._texts(tenant, content_ids(traces)))),
             calls=self._calls(tenant, row["run_id"]),
             decisions=self._decisions(tenant, row["run_id"]),
-            evaluations=[(event_of(one), attributes_of(one, texts)) for one in evaluations],
+            evaluations=[
+                (present_evaluation(one, journal_id=journal_id), one["time_ns"]) for one in reversed(evaluations)
+            ],
         ).events()
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
@@ -198,6 +203,24 @@ class DuckDbReader:
         return _page(
             rows, limit, lambda row: present_point(row, texts, journal_id=journal_id), "time_ns", "point_id"
         )  # fmt: skip
+
+    def evaluations(
+        self, tenant: str, where: EvaluationFilter, *, limit: int, cursor: str | None
+    ) -> Page[EvaluationRow]:
+        rows = self._evaluations(tenant, where, limit=limit + 1, cursor=cursor)
+        journal_id = self._journal_id()
+        return _page(
+            rows, limit, lambda row: present_evaluation(row, journal_id=journal_id), "time_ns", "evaluation_id"
+        )
+
+    def _evaluations(
+        self, tenant: str, where: EvaluationFilter, *, limit: int, cursor: str | None
+    ) -> list[dict[str, Any]]:
+        return self._engine.rows(sql("select_evaluations"), {
+            "tenant": tenant, "run": where.run, "trace_id": where.trace_id, "span_id": where.span_id,
+            "name": where.name, "evaluator": where.evaluator, "service": where.service, "since_ns": where.since_ns,
+            "until_ns": where.until_ns, **keyset(cursor), "limit": limit,
+        })  # fmt: skip
 
     def content(self, tenant: str, content_id: str) -> ContentRow:
         rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": [content_id]})

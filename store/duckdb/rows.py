@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from store.model.decisions import Decision
+from store.model.evaluations import Evaluation
 from store.model.runs import Joined, Run, SegmentFacts
 from store.model.span import Event, Particulars, Span, SpanBody, ToolAnswer, ToolRequest
 from store.model.tool_calls import ToolCall, name_step
@@ -16,6 +17,7 @@ from store.model.tool_calls import ToolCall, name_step
 SPAN_FIELDS: Final = tuple(field.name for field in fields(Span))
 BODY_FIELDS: Final = tuple(field.name for field in fields(SpanBody))
 EVENT_FIELDS: Final = tuple(field.name for field in fields(Event))
+EVALUATION_FIELDS: Final = tuple(field.name for field in fields(Evaluation))
 RUN_FIELDS: Final = tuple(field.name for field in fields(Run))
 
 _encode = msgspec.json.Encoder().encode

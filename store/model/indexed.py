@@ -17,6 +17,11 @@ def indexed_messages(attributes: dict[str, Any], prefix: str) -> list[dict[str, 
     return [_message(item.get("message", {})) for item in _ordered(tree) if isinstance(item, dict)]
 
 
+def numbered(attributes: dict[str, Any], prefix: str) -> list[Any]:
+    """What numbered attributes below `prefix` spell, in the order of their numbers."""
+    return _ordered(_tree((key[len(prefix) :], value) for key, value in attributes.items() if key.startswith(prefix)))
+
+
 class _Branch(dict[str, Any]):
     """What indexed keys spell. A map that was sent as a value is not one: it stays as it came."""
 

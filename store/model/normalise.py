@@ -12,6 +12,7 @@ import numpy as np
 from store.model.attributes import AttributeReader
 from store.model.columns import read_text
 from store.model.content import INLINE_BYTES_MAX, JSON, ContentSink
+from store.model.evaluations import Evaluation, evaluations_of_span
 from store.model.plan import Plan, plan_of
 from store.model.prices import NO_PRICES, Prices
 from store.model.span import Span, SpanBody
@@ -95,9 +96,16 @@ def bounded_ns(value: int) -> int:
 
 
 def normalise_spans(
-    frames: list[Frame], sink: ContentSink, listener: Listener, prices: Prices = NO_PRICES
+    frames: list[Frame],
+    sink: ContentSink,
+    listener: Listener,
+    prices: Prices = NO_PRICES,
+    judged: list[Evaluation] | None = None,
 ) -> list[tuple[Span, SpanBody]]:
-    """Every span of trace frames, in the order of the record. Raises MalformedOtlp for a frame that cannot be read."""
+    """Every span of trace frames, in the order of the record. Raises MalformedOtlp for a frame that cannot be read.
+
+    Evaluations that spans carry go to `judged`.
+    """
     records = records_of(Signal.TRACES, decode_bodies(Signal.TRACES, [frame.body for frame in frames]))
     if not len(records):
         return []
@@ -173,6 +181,8 @@ def normalise_spans(
             resource=resources.id(resource, frame.tenant),
             scope=scopes.id(scope, frame.tenant),
         )
+        if plan.evaluations and judged is not None:
+            judged += evaluations_of_span(span, plan, attrs)
         result.append((span, body))
     return result
 

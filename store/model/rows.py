@@ -290,6 +290,35 @@ class EventRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRow:
+    """How a step was judged. `step_id` is null where the record names no step, or a response that no step gave."""
+
+    evaluation_id: str
+    run_id: str | None
+    step_id: str | None
+    trace_id: str | None
+    span_id: str | None
+    response_id: str | None
+    name: str
+    score: float | None
+    label: str | None
+    passed: bool | None
+    explanation: str | None
+    evaluator_name: str | None
+    evaluator_version: str | None
+    evaluator_kind: str | None
+    """As sent, in lower case: `llm`, `code`, `human`."""
+    target: str | None
+    case_id: str | None
+    error_type: str | None
+    """Of an evaluator that failed."""
+    source: Literal["otel_event", "openinference", "span_attributes"]
+    service_name: str | None
+    at: str | None
+    position: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricPointRow:
     """One data point of a metric. `value` for gauges and sums; the rest by metric type, as OTLP names it."""
 
