@@ -242,5 +242,6 @@ def test_a_field_with_a_hole_and_a_gap_must_be_told_as_something_until_it_is_tol
 def _told_run() -> Told:
     return {
         "run_kind": "agent", "agent_name": "support-agent", "status": "ok", "llm_calls": 1, "input_tokens": 120,
-        "output_tokens": 45, "steps": {}, "step": [], "segment": [], "tool_call": [], "decision": [], "evaluation": [], "message": [],
+        "output_tokens": 45, "steps": {}, "step": [], "segment": [], "tool_call": [], "decision": [],
+        "evaluation": [], "message": [],
     }  # fmt: skip

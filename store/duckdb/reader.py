@@ -6,8 +6,19 @@ from typing import Any
 
 import msgspec
 
-from store.contract import EvaluationFilter, EventFilter, MetricFilter, Page, RunFilter, ViewStatus
-from store.duckdb.cursors import keyset, make_cursor, ordinal
+from store.contract import (
+    AgentFilter,
+    EvaluationFilter,
+    EventFilter,
+    MetricFilter,
+    Page,
+    PromptFilter,
+    RunFilter,
+    ToolFilter,
+    ViewStatus,
+)
+from store.duckdb import dimensions
+from store.duckdb.cursors import keyset, make_cursor, ordinal, paged
 from store.duckdb.engine import Engine
 from store.duckdb.present import (
     attributes_of,
@@ -25,6 +36,7 @@ from store.duckdb.present import (
 )
 from store.duckdb.rows import span_of
 from store.duckdb.statements import sql
+from store.duckdb.texts import texts_of
 from store.duckdb.writer import DuckDbWriter
 from store.errors import NotFound
 from store.model.conversation import content_ids, conversation, events_by_step
@@ -32,17 +44,20 @@ from store.model.dialect import NORMALISER_VERSION
 from store.model.ids import split_step_id, step_id
 from store.model.replay import Replay, Times
 from store.model.rows import (
+    AgentRow,
     ContentRow,
     DecisionRow,
     EvaluationRow,
     EventRow,
     MessageRow,
     MetricPointRow,
+    PromptRow,
     ReplayEvent,
     RunRow,
     StepDetail,
     StepRow,
     ToolCallRow,
+    ToolRow,
 )
 from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
 from store.model.times import rfc3339
@@ -80,10 +95,11 @@ class DuckDbReader:
         parameters = {
             "tenant": tenant, "agent": where.agent, "status": where.status, "conversation": where.conversation,
             "service": where.service, "trace_id": where.trace_id, "tool": where.tool, "model": where.model,
+            "user": where.user,
             "since_ns": where.since_ns, "until_ns": where.until_ns, "q": where.q, **keyset(cursor), "limit": limit + 1,
         }  # fmt: skip
         rows = self._engine.rows(sql("select_runs"), parameters | now)
-        return _page(rows, limit, lambda row: present_run(row, now["now_ns"]), "start_ns", "run_id")
+        return paged(rows, limit, lambda row: present_run(row, now["now_ns"]), "start_ns", "run_id")
 
     def run(self, tenant: str, run_id: str) -> RunRow:
         return present_run(self._run_row(tenant, run_id), self._clock_ns())
@@ -183,7 +199,7 @@ class DuckDbReader:
         texts = self._texts(tenant, {piece for row in rows for piece in pieces_in(row)})
         runs = self._runs_of(tenant, {row["trace_id"] for row in rows if row["trace_id"]})
         journal_id = self._journal_id()
-        return _page(
+        return paged(
             rows,
             limit,
             lambda row: present_event(row, texts, journal_id=journal_id, run_id=runs.get(row["trace_id"])),
@@ -200,7 +216,7 @@ class DuckDbReader:
         })  # fmt: skip
         texts = self._texts(tenant, {row[name] for row in rows for name in ("resource", "scope")})
         journal_id = self._journal_id()
-        return _page(
+        return paged(
             rows, limit, lambda row: present_point(row, texts, journal_id=journal_id), "time_ns", "point_id"
         )  # fmt: skip
 
@@ -209,7 +225,7 @@ class DuckDbReader:
     ) -> Page[EvaluationRow]:
         rows = self._evaluations(tenant, where, limit=limit + 1, cursor=cursor)
         journal_id = self._journal_id()
-        return _page(
+        return paged(
             rows, limit, lambda row: present_evaluation(row, journal_id=journal_id), "time_ns", "evaluation_id"
         )
 
@@ -221,6 +237,15 @@ class DuckDbReader:
             "name": where.name, "evaluator": where.evaluator, "service": where.service, "since_ns": where.since_ns,
             "until_ns": where.until_ns, **keyset(cursor), "limit": limit,
         })  # fmt: skip
+
+    def agents(self, tenant: str, where: AgentFilter, *, limit: int, cursor: str | None) -> Page[AgentRow]:
+        return dimensions.agents(self._engine, tenant, where, limit=limit, cursor=cursor)
+
+    def tools(self, tenant: str, where: ToolFilter, *, limit: int, cursor: str | None) -> Page[ToolRow]:
+        return dimensions.tools(self._engine, tenant, where, limit=limit, cursor=cursor)
+
+    def prompts(self, tenant: str, where: PromptFilter, *, limit: int, cursor: str | None) -> Page[PromptRow]:
+        return dimensions.prompts(self._engine, tenant, where, limit=limit, cursor=cursor)
 
     def content(self, tenant: str, content_id: str) -> ContentRow:
         rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": [content_id]})
@@ -290,11 +315,7 @@ class DuckDbReader:
         return {row["trace_id"]: row["run_id"] for row in rows}
 
     def _texts(self, tenant: str, ids: Iterable[str]) -> dict[str, str]:
-        wanted = sorted(ids)
-        if not wanted:
-            return {}
-        rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": wanted})
-        return {row["content_id"]: row["text"] for row in rows}
+        return texts_of(self._engine, tenant, ids)
 
     def _calls(self, tenant: str, run_id: str) -> list[tuple[ToolCallRow, Times]]:
         rows = self._engine.rows(sql("select_tool_calls"), {"tenant": tenant, "run_id": run_id})
@@ -320,11 +341,3 @@ def _walk(traces: list[Trace]) -> Iterator[tuple[Trace, Any]]:
     for trace in traces:
         for span in trace.ordered():
             yield trace, span
-
-
-def _page(
-    rows: list[dict[str, Any]], limit: int, present: Callable[[dict[str, Any]], Any], time_name: str, id_name: str
-) -> Page[Any]:
-    shown = rows[:limit]
-    cursor = make_cursor(shown[-1][time_name], shown[-1][id_name]) if len(rows) > limit else None
-    return Page([present(row) for row in shown], cursor)

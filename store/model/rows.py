@@ -319,6 +319,70 @@ class EvaluationRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRow:
+    """An agent in one version of it and of its service, with when its steps were first and last seen."""
+
+    agent_key: str
+    agent_name: str
+    agent_version: str | None
+    service_name: str | None
+    service_version: str | None
+    environment: str | None
+    frameworks: list[str]
+    first_seen_at: str | None
+    last_seen_at: str | None
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRow:
+    """A tool as it was offered to the models of an agent. `definition_hash` is the id of the definition's content.
+
+    Another definition of the same tool is another row, with the next `revision` and the hash that it follows.
+    """
+
+    tool_key: str
+    tool_name: str | None
+    agent_name: str | None
+    service_name: str | None
+    definition_hash: str | None
+    description: str | None
+    definition: Any
+    tool_sources: list[str]
+    mcp_servers: list[str]
+    revision: int
+    previous_hash: str | None
+    first_seen_at: str | None
+    last_seen_at: str | None
+    steps: int
+    """Model calls that were offered it."""
+    calls: int
+    """Of tools of this name in the service's runs, whatever the definition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRow:
+    """A system prompt as it was given to the models of an agent, or a prompt of which only the name is sent.
+
+    Another text under the same name is another row, with the next `revision` and the hash that it follows.
+    """
+
+    prompt_key: str
+    prompt_name: str | None
+    prompt_version: str | None
+    agent_name: str | None
+    service_name: str | None
+    prompt_hash: str | None
+    content_ids: list[str]
+    text: str | None
+    revision: int
+    previous_hash: str | None
+    first_seen_at: str | None
+    last_seen_at: str | None
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricPointRow:
     """One data point of a metric. `value` for gauges and sums; the rest by metric type, as OTLP names it."""
 
