@@ -43,6 +43,7 @@ from store.errors import (
     DataFolderUnusable,
     JournalVersionUnknown,
     NotFound,
+    PricesUnusable,
     StoreError,
 )
 from store.ledger import rebuild as rebuild_view
@@ -55,6 +56,7 @@ _HINTS: Final[dict[type[StoreError], str]] = {
     DataFolderLocked: "stop the process that holds it, or name another folder with --data",
     DataFolderUnusable: "name a folder that this user can write with --data, or change its owner or permissions",
     JournalVersionUnknown: "start the version that wrote it, or a newer one",
+    PricesUnusable: "correct the file, or leave `prices` (--prices, SPANLEDGER_PRICES) away for the built-in table",
     NotFound: "`spanledger runs` lists the runs there are",
     BadQuery: "correct the option",
     StoreError: "the record is kept; see the message above for the cause",

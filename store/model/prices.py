@@ -120,9 +120,7 @@ def read_prices(path: Path | None) -> Prices:
         with path.open("rb") as file:
             content = file.read(TABLE_BYTES_MAX + 1)
     except OSError as error:
-        raise PricesUnusable(
-            f"{where} cannot be read: {error.strerror}: name a TOML file with [[price]] entries"
-        ) from error
+        raise PricesUnusable(f"{where} cannot be read: {error.strerror}") from error
     if len(content) > TABLE_BYTES_MAX:
         raise PricesUnusable(f"{where} is larger than {TABLE_BYTES_MAX >> 20} MiB: is it the right file?")
     return _read(content, where)
