@@ -36,6 +36,7 @@ from spanledger.memory import settle_allocators
 from spanledger.receiver.supervisor import Receiver
 from spanledger.settings import Settings
 from store.ledger import Ledger
+from store.model.prices import read_prices
 
 # With `GRACE_SECONDS` below the 10 s in which an orchestrator expects an end: requests first, then the view.
 LEDGER_CLOSE_SECONDS: Final = 5.0
@@ -67,6 +68,7 @@ class Ready:
 
 def serve(settings: Settings) -> None:
     """Run the server until a signal ends it. Raises FrontDoorError, StoreError or CollectorError where it cannot."""
+    prices = read_prices(settings.prices)
     doors = open_doors(settings)
     settle_allocators()
     _settle_garbage_collector()
@@ -74,7 +76,9 @@ def serve(settings: Settings) -> None:
         registry = _registry()
         receiver = Receiver(settings, doors, registry)
         try:
-            ledger = Ledger.open(settings.data, registry=registry, view_memory_mb=settings.view_memory_mb)
+            ledger = Ledger.open(
+                settings.data, registry=registry, view_memory_mb=settings.view_memory_mb, prices=prices
+            )
             try:
                 uvloop.run(_Process(settings, doors, ledger, receiver, registry).run())
             finally:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from model_bench import Normalised, asks, make_span, normalise_one, normalised, request_of, trace_of
 
+from store.model.call_book import CallBook
 from store.model.messages import read_message
 from store.model.span import Span
-from store.model.tool_calls import CallBook
 
 PARENT = bytes(7) + b"\x09"
 

@@ -6,12 +6,12 @@ from typing import Any
 from model_bench import MS, NOON_NS, TENANT, TRACE, asks, is_told, key_values, make_span, trace_of
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from store.model.call_book import CallBook
 from store.model.content import ContentSink
 from store.model.conversation import conversation, events_by_step, finish_reason_of
 from store.model.normalise_logs import normalise_logs
 from store.model.span import Event
 from store.model.talk import Listener
-from store.model.tool_calls import CallBook
 from store.record import Frame, FrameType, Signal
 
 CLAUDE = "com.anthropic.claude_code.events"
