@@ -283,7 +283,7 @@ class CallBook:
                 call.asking, call.asked_ns = call.requesting, call.requested_ns
 
     def _above(self, trace: Trace, given: Given) -> ToolCall | None:
-        """The call in whose step a verdict without a call id was given. What a guardrail says is a decision of its own."""
+        """The call within whose step a verdict without a call id was given; none for a guardrail's, a decision of its own."""
         if given.span is None or given.span.kind == "guardrail":
             return None
         above = (self._by_step.get((one.trace_id, one.span_id)) for one in (given.span, *trace.ancestors(given.span)))

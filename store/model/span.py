@@ -39,7 +39,7 @@ class ToolAnswer:
 class Verdict:
     """The answer to a question for leave, as telemetry says it itself. Without a call id it answers whatever was asked.
 
-    `verdict` is `allow`, `deny` or (a guardrail's) `warn`, None where only the answering is told. `kind` and `by` are a
+    `verdict` is `allow`, `deny` or a guardrail's `warn`, None where only the answering is told. `kind` and `by` are a
     decision's `kind` and `decided_by_kind`; `reason` is a content id.
     """
 

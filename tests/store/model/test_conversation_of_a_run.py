@@ -127,7 +127,8 @@ def test_what_an_agent_was_given_is_told_where_no_model_call_below_it_tells() ->
     talk.add([], [], parent_span_id=silent.span_id)
     workflow = talk.add([HI, CONTINUE], [], kind="workflow")
     talk.add([HI], [OK], parent_span_id=workflow.span_id)
-    assert _lines(talk.told()) == ["system: Be brief.", "user: hi", "assistant: ok"]
+    # The agent's own answer, and that of the model below the workflow: what was given to the workflow was not told of twice.
+    assert _lines(talk.told()) == ["system: Be brief.", "user: hi", "assistant: ok", "assistant: ok"]
 
 
 def test_a_history_that_leaves_out_what_was_thought_or_gives_a_call_another_id_is_not_another_message() -> None:
