@@ -23,7 +23,7 @@ EXPECTED: dict[str, dict[str, Any]] = {}
 DETAILS = 1  # Every attribute of every step would take most of the time; `test_captures.py` asks for them.
 # The reader's questions that `answers` asks, and the one that is about the view itself.
 ASKED = {"runs", "run", "steps", "step", "tool_calls", "decisions", "messages", "replay", "events", "metric_points",
-         "content", "new_steps"}  # fmt: skip
+         "content", "new_steps", "evaluations", "agents", "tools", "prompts"}  # fmt: skip
 NOT_OF_THE_MODEL = {"status"}
 OF_A_RUN = ("steps of ", "tool_calls of ", "decisions of ", "messages of ", "replay of ")
 
