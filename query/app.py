@@ -13,12 +13,24 @@ from prometheus_client import CollectorRegistry
 from query import problems
 from query.measure import Measured
 from query.parameters import refuse_repeated
-from query.routes import contents, events, health, metric_points, replay, runs, steps
+from query.routes import (
+    agents,
+    contents,
+    evaluations,
+    events,
+    health,
+    metric_points,
+    prompts,
+    replay,
+    runs,
+    steps,
+    tools,
+)
 from query.view import ReadLimits, View
 from store.contract import Reader, Waiter
 
 API_VERSION: Final = "1"
-_READS: Final = (runs, replay, steps, events, metric_points, contents)
+_READS: Final = (runs, replay, steps, events, metric_points, evaluations, agents, tools, prompts, contents)
 
 
 def create_app(

@@ -14,14 +14,18 @@ from fastapi import Response
 from store.contract import Page
 from store.errors import BadQuery
 from store.model.rows import (
+    AgentRow,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MessageRow,
     MetricPointRow,
+    PromptRow,
     RunRow,
     StepDetail,
     StepRow,
     ToolCallRow,
+    ToolRow,
 )
 
 JSON_MEDIA_TYPE: Final = "application/json"
@@ -82,6 +86,38 @@ class EventList:
     """Log records, newest first."""
 
     events: list[EventRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationList:
+    """Evaluations, newest first."""
+
+    evaluations: list[EvaluationRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentList:
+    """Agents by version, the latest to appear first."""
+
+    agents: list[AgentRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolList:
+    """Tools by definition, the latest to appear first."""
+
+    tools: list[ToolRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptList:
+    """Prompts by text, the latest to appear first."""
+
+    prompts: list[PromptRow]
     next_cursor: str | None
 
 

@@ -11,7 +11,17 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from query.times import parse_time_ns
-from store.contract import LIMIT_DEFAULT, LIMIT_MAX, EventFilter, MetricFilter, RunFilter
+from store.contract import (
+    LIMIT_DEFAULT,
+    LIMIT_MAX,
+    AgentFilter,
+    EvaluationFilter,
+    EventFilter,
+    MetricFilter,
+    PromptFilter,
+    RunFilter,
+    ToolFilter,
+)
 from store.errors import BadQuery
 from store.model.rows import RunStatus
 
@@ -68,6 +78,7 @@ class RunsParameters(PageParameters):
     service: Text | None = Field(None, description="`service.name` of the resource.")
     tool: Text | None = Field(None, description="Name of a tool the run called.")
     model: Text | None = Field(None, description="Name of a model the run called.")
+    user: Text | None = Field(None, description="Id of the user it ran for.")
     since: Since = None
     until: Until = None
     q: Text | None = Field(None, description="Words to find in the run.")
@@ -81,6 +92,7 @@ class RunsParameters(PageParameters):
             service=self.service,
             tool=self.tool,
             model=self.model,
+            user=self.user,
             since_ns=self.since,
             until_ns=self.until,
             q=self.q,
@@ -123,6 +135,64 @@ class EventsParameters(PageParameters):
             since_ns=self.since,
             until_ns=self.until,
         )
+
+
+class EvaluationsParameters(PageParameters):
+    """Which evaluations."""
+
+    run: Text | None = Field(None, description="Any id of a run.")
+    trace_id: TraceId | None = None
+    span_id: SpanId | None = None
+    name: Text | None = Field(None, description="What was judged, as the evaluation is called.")
+    evaluator: Text | None = Field(None, description="Name of the evaluator.")
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+    since: Since = None
+    until: Until = None
+
+    def filter(self) -> EvaluationFilter:
+        return EvaluationFilter(
+            run=self.run,
+            trace_id=self.trace_id,
+            span_id=self.span_id,
+            name=self.name,
+            evaluator=self.evaluator,
+            service=self.service,
+            since_ns=self.since,
+            until_ns=self.until,
+        )
+
+
+class AgentsParameters(PageParameters):
+    """Which agents."""
+
+    agent: Text | None = Field(None, description="Agent name.")
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+
+    def filter(self) -> AgentFilter:
+        return AgentFilter(agent=self.agent, service=self.service)
+
+
+class ToolsParameters(PageParameters):
+    """Which tools."""
+
+    tool: Text | None = Field(None, description="Tool name.")
+    agent: Text | None = Field(None, description="Name of the agent that was offered it.")
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+    mcp_server: Text | None = Field(None, description="Name of the MCP server that answered its calls.")
+
+    def filter(self) -> ToolFilter:
+        return ToolFilter(tool=self.tool, agent=self.agent, service=self.service, mcp_server=self.mcp_server)
+
+
+class PromptsParameters(PageParameters):
+    """Which prompts."""
+
+    prompt: Text | None = Field(None, description="Prompt name, where one was sent.")
+    agent: Text | None = Field(None, description="Name of the agent that was given it.")
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+
+    def filter(self) -> PromptFilter:
+        return PromptFilter(prompt=self.prompt, agent=self.agent, service=self.service)
 
 
 class MetricPointsParameters(PageParameters):

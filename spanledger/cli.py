@@ -43,10 +43,12 @@ from store.errors import (
     DataFolderUnusable,
     JournalVersionUnknown,
     NotFound,
+    PricesUnusable,
     StoreError,
 )
 from store.ledger import rebuild as rebuild_view
 from store.ledger import running_server
+from store.model.prices import read_prices
 from store.record import Position, Signal
 
 _HINTS: Final[dict[type[StoreError], str]] = {
@@ -54,6 +56,7 @@ _HINTS: Final[dict[type[StoreError], str]] = {
     DataFolderLocked: "stop the process that holds it, or name another folder with --data",
     DataFolderUnusable: "name a folder that this user can write with --data, or change its owner or permissions",
     JournalVersionUnknown: "start the version that wrote it, or a newer one",
+    PricesUnusable: "correct the file, or leave `prices` (--prices, SPANLEDGER_PRICES) away for the built-in table",
     NotFound: "`spanledger runs` lists the runs there are",
     BadQuery: "correct the option",
     StoreError: "the record is kept; see the message above for the cause",
@@ -127,7 +130,7 @@ def _serve(**given: str | None) -> None:
 def _with_setting_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for every row of the settings' table."""
     rows = [
-        (row.name, row.option, row.metavar, f"{row.help} [default: {row.default}] [env: {row.environment}]")
+        (row.name, row.option, row.metavar, f"{row.help} [default: {row.shown_default}] [env: {row.environment}]")
         for row in SETTINGS
     ]
     rows.append(("config", "--config", "FILE", f"A TOML file with settings. [env: {CONFIG_ENVIRONMENT}]"))
@@ -186,7 +189,7 @@ def _import(
                 record = ServedRecord(served["api"])
                 opened.callback(record.close)
         else:
-            ledger = opened.enter_context(open_ledger(settings.data, settings.view_memory_mb))
+            ledger = opened.enter_context(open_ledger(settings))
             limits = limits_of(settings)
             intake = Intake(ledger, metrics=IngestMetrics(CollectorRegistry()), limits=limits)
             destination, record = LocalIntake(intake, Headroom(limits, ledger)), LocalRecord(ledger)
@@ -247,7 +250,7 @@ def _runs(
         reason = str(wrong["msg"]).removeprefix("Value error, ")
         raise UsageError(f"{option}: {reason}", "see `spanledger runs --help`") from error
     settings = _settings(data, config)
-    with open_record(url, settings.data, settings.view_memory_mb) as record:
+    with open_record(url, settings) as record:
         show_runs(record, where.filter(), limit=limit, form=form)
 
 
@@ -263,7 +266,7 @@ def _replay(
 ) -> None:
     """Replay one run: a timeline in a terminal, NDJSON when piped."""
     settings = _settings(data, config)
-    with open_record(url, settings.data, settings.view_memory_mb) as record:
+    with open_record(url, settings) as record:
         show_replay(record, run, form=form, full=full)
 
 
@@ -280,7 +283,7 @@ def _tail(
 ) -> None:
     """Show steps as they are recorded, from now on."""
     settings = _settings(data, config)
-    with open_record(url, settings.data, settings.view_memory_mb) as record:
+    with open_record(url, settings) as record:
         if isinstance(record, LocalRecord) and follow:
             raise FrontDoorError(
                 f"no server holds {settings.data}, so nothing new will come",
@@ -304,6 +307,7 @@ def _rebuild(data: _Data = None, config: _Config = None) -> None:
         rebuilt = rebuild_view(
             settings.data,
             view_memory_mb=settings.view_memory_mb,
+            prices=read_prices(settings.prices),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     print(f"frames {rebuilt.frames}, quarantined {rebuilt.quarantined}")

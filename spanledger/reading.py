@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -16,9 +15,11 @@ import msgspec
 
 from query.new_steps import new_steps
 from spanledger.errors import FrontDoorError, UsageError
+from spanledger.settings import Settings
 from store.contract import Page, RunFilter
 from store.errors import BadQuery
 from store.ledger import Ledger, running_server
+from store.model.prices import read_prices
 from store.model.rows import ReplayEvent, RunRow, StepRow
 from store.record import DEFAULT_TENANT, Position
 
@@ -212,9 +213,14 @@ class LocalRecord:
 
 
 @contextmanager
-def open_ledger(data: Path, view_memory_mb: int) -> Generator[Ledger]:
+def open_ledger(settings: Settings) -> Generator[Ledger]:
     """The data folder of a server that is not running, for as long as the context lasts."""
-    ledger = Ledger.open(data, registry=None, view_memory_mb=view_memory_mb)
+    ledger = Ledger.open(
+        settings.data,
+        registry=None,
+        view_memory_mb=settings.view_memory_mb,
+        prices=read_prices(settings.prices),
+    )
     try:
         yield ledger
     finally:
@@ -222,8 +228,9 @@ def open_ledger(data: Path, view_memory_mb: int) -> Generator[Ledger]:
 
 
 @contextmanager
-def open_record(url: str | None, data: Path, view_memory_mb: int) -> Generator[RunRecord]:
-    """The record to read: of the server at `url`, of the server that holds `data`, or of the folder itself."""
+def open_record(url: str | None, settings: Settings) -> Generator[RunRecord]:
+    """The record to read: of the server at `url`, of the server that holds the data folder, or of the folder itself."""
+    data = settings.data
     served = url or (running_server(data) or {}).get("api")
     if served is not None:
         record = ServedRecord(served)
@@ -237,7 +244,7 @@ def open_record(url: str | None, data: Path, view_memory_mb: int) -> Generator[R
             f"there is no data folder {data}, and no server was named",
             "start `spanledger serve`, name its folder with --data, or the address of its API with --url",
         )
-    with open_ledger(data, view_memory_mb) as ledger:
+    with open_ledger(settings) as ledger:
         record = LocalRecord(ledger)
         last = ledger.waiter.readiness()["journal_position"]
         if last is not None:

@@ -39,6 +39,7 @@ from spanledger.receiver.readiness import WholeReadiness
 from spanledger.receiver.supervisor import Receiver
 from spanledger.settings import Settings
 from store.ledger import Ledger
+from store.model.prices import read_prices
 
 # Below the 10 s in which an orchestrator expects an end: requests first, then the view, then the process takes itself down.
 END_SECONDS: Final = 8.0
@@ -72,6 +73,7 @@ class Ready:
 
 def serve(settings: Settings) -> None:
     """Run the server until a signal ends it. Raises FrontDoorError, StoreError or CollectorError where it cannot."""
+    prices = read_prices(settings.prices)
     doors = open_doors(settings)
     settle_allocators()
     _settle_garbage_collector()
@@ -79,7 +81,9 @@ def serve(settings: Settings) -> None:
         registry = _registry()
         receiver = Receiver(settings, doors, registry)
         try:
-            ledger = Ledger.open(settings.data, registry=registry, view_memory_mb=settings.view_memory_mb)
+            ledger = Ledger.open(
+                settings.data, registry=registry, view_memory_mb=settings.view_memory_mb, prices=prices
+            )
             end = _End()
             try:
                 uvloop.run(_Process(settings, doors, ledger, receiver, registry=registry, end=end).run())

@@ -74,6 +74,8 @@ def _folder(text: str) -> Path:
 
 
 _FOLDER: Final = _Kind(_folder, "the path of a folder", "DIR")
+_FILE: Final = _Kind(_folder, "the path of a file", "FILE")
+_NO_FILE: Final[Path | None] = None
 
 
 def _setting(default: Value, kind: _Kind, description: str) -> Value:
@@ -148,6 +150,12 @@ class Settings:
     view_memory_mb: int = _setting(
         512, _integer(MEMORY_MB_MIN, MEMORY_MB_MAX, "MiB", "MIB"), "Memory that the view's engine may use."
     )
+    prices: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE,
+        _FILE,
+        "A table of prices to use instead of the built-in one, for model calls whose telemetry has no cost: `[[price]]` "
+        "entries as in store/model/prices.toml. They hold for what comes in; `spanledger rebuild` prices what is recorded.",
+    )
     log_level: str = _setting("info", _choice("debug", "info", "warning", "error"), "The least severe log line shown.")
     log_format: str = _setting(
         "auto",
@@ -166,6 +174,10 @@ class Setting:
     allowed: str
     metavar: str
     read: Callable[[str], Any]
+
+    @property
+    def shown_default(self) -> str:
+        return "built-in" if self.default is None else str(self.default)
 
     @property
     def option(self) -> str:
@@ -262,7 +274,7 @@ def reference() -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{row.name}` | `{row.option}` | `{row.environment}` | `{row.default}` | {row.allowed} | {row.help} |"
+        f"| `{row.name}` | `{row.option}` | `{row.environment}` | `{row.shown_default}` | {row.allowed} | {row.help} |"
         for row in SETTINGS
     ]
     return "\n".join(lines) + "\n"

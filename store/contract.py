@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from store.model.rows import (
+    AgentRow,
     ContentRow,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MessageRow,
     MetricPointRow,
+    PromptRow,
     ReplayEvent,
     RunRow,
     StepDetail,
     StepRow,
     ToolCallRow,
+    ToolRow,
 )
 from store.record import Position
 
@@ -47,6 +51,7 @@ class RunFilter:
     service: str | None = None
     tool: str | None = None
     model: str | None = None
+    user: str | None = None
     since_ns: int | None = None
     until_ns: int | None = None
     q: str | None = None
@@ -72,6 +77,47 @@ class MetricFilter:
     service: str | None = None
     since_ns: int | None = None
     until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationFilter:
+    """Evaluations: all conditions hold together; None does not filter. `run`: any id of it."""
+
+    run: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    name: str | None = None
+    evaluator: str | None = None
+    service: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFilter:
+    """Agents: all conditions hold together; None does not filter."""
+
+    agent: str | None = None
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFilter:
+    """Tools: all conditions hold together; None does not filter."""
+
+    tool: str | None = None
+    agent: str | None = None
+    service: str | None = None
+    mcp_server: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptFilter:
+    """Prompts: all conditions hold together; None does not filter."""
+
+    prompt: str | None = None
+    agent: str | None = None
+    service: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +178,24 @@ class Reader(Protocol):
         self, tenant: str, where: MetricFilter, *, limit: int, cursor: str | None
     ) -> Page[MetricPointRow]:
         """Metric points, newest first."""
+        ...
+
+    def evaluations(
+        self, tenant: str, where: EvaluationFilter, *, limit: int, cursor: str | None
+    ) -> Page[EvaluationRow]:
+        """Evaluations, newest first. One that names a response is about the step that gave it."""
+        ...
+
+    def agents(self, tenant: str, where: AgentFilter, *, limit: int, cursor: str | None) -> Page[AgentRow]:
+        """Agents by version, the one that was first seen last before the others."""
+        ...
+
+    def tools(self, tenant: str, where: ToolFilter, *, limit: int, cursor: str | None) -> Page[ToolRow]:
+        """Tools by definition, the one that was first seen last before the others."""
+        ...
+
+    def prompts(self, tenant: str, where: PromptFilter, *, limit: int, cursor: str | None) -> Page[PromptRow]:
+        """Prompts by text, the one that was first seen last before the others."""
         ...
 
     def content(self, tenant: str, content_id: str) -> ContentRow:

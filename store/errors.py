@@ -57,6 +57,10 @@ class BackupFailed(StoreError):
     """A backup was not made: its destination cannot be written, or there is no record to copy."""
 
 
+class PricesUnusable(StoreError):
+    """A table of prices cannot be read, or has an entry that says no price."""
+
+
 class ViewError(StoreError):
     """The engine that holds the view failed. The record is not affected."""
 

@@ -25,6 +25,7 @@ from store.journal.journal import Journal
 from store.journal.segments import list_segments
 from store.metrics import StoreGauges, StoreMetrics
 from store.model.dialect import NORMALISER_VERSION
+from store.model.prices import Prices
 from store.projector import Projector
 from store.record import FrameDraft, Position
 from store.view import SCHEMA_VERSION, ViewBatch
@@ -61,9 +62,14 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, data: Path, *, registry: CollectorRegistry | None = None, view_memory_mb: int = MEMORY_MB
+        cls,
+        data: Path,
+        *,
+        registry: CollectorRegistry | None = None,
+        view_memory_mb: int = MEMORY_MB,
+        prices: Prices | None = None,
     ) -> "Ledger":
-        """Open or make a data folder and start projecting. Metrics go to `registry`.
+        """Open or make a data folder and start projecting. Metrics go to `registry`. `prices`: None for the built-in ones.
 
         Raises DataFolderLocked, DataFolderUnusable, JournalVersionUnknown, JournalCorrupt, JournalFull, ViewError.
         """
@@ -73,7 +79,7 @@ class Ledger:
             journal = _open_journal(data, metrics)
             try:
                 engine = _open_view(data / VIEW, journal, view_memory_mb)
-                projector, backlog = _projector(journal, engine, metrics)
+                projector, backlog = _projector(journal, engine, metrics, prices)
             except BaseException:
                 journal.close()
                 raise
@@ -178,6 +184,7 @@ def rebuild(
     data: Path,
     *,
     view_memory_mb: int = MEMORY_MB,
+    prices: Prices | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Rebuilt:
     """Make the view again from the journal, beside the old one, and put it in its place when it is whole.
@@ -193,7 +200,7 @@ def rebuild(
             engine = Engine(fresh, memory_mb=view_memory_mb)
             try:
                 writer = DuckDbWriter(engine)
-                Projector(journal, writer).catch_up(progress)
+                Projector(journal, writer, prices=prices).catch_up(progress)
                 quarantined = DuckDbReader(engine).status().quarantined_frames
                 digests = table_digests(engine)
             finally:
@@ -221,7 +228,9 @@ def _open_journal(data: Path, metrics: StoreMetrics) -> Journal:
         raise DataFolderUnusable(f"the journal in {data} cannot be opened: {error.strerror}: {hint}") from error
 
 
-def _projector(journal: Journal, engine: Engine, metrics: StoreMetrics) -> tuple[Projector, Backlog]:
+def _projector(
+    journal: Journal, engine: Engine, metrics: StoreMetrics, prices: Prices | None
+) -> tuple[Projector, Backlog]:
     try:
         status = DuckDbReader(engine).status()
         backlog = _backlog(journal, status.position.sequence if status.position else 0)
@@ -231,7 +240,8 @@ def _projector(journal: Journal, engine: Engine, metrics: StoreMetrics) -> tuple
             metrics.count(batch, seconds)
 
         writer = DuckDbWriter(engine)
-        return Projector(journal, writer, quarantined_frames=status.quarantined_frames, on_batch=written), backlog
+        quarantined = status.quarantined_frames
+        return Projector(journal, writer, prices=prices, quarantined_frames=quarantined, on_batch=written), backlog
     except StoreError:
         engine.close()
         raise

@@ -90,6 +90,9 @@ class StoreMetrics:
             "spanledger_tool_calls_total", "Tool steps executed", ("tool", "outcome"), registry=registry
         )
         self._tokens = Counter("spanledger_tokens_total", "Tokens of model calls", ("type", "model"), registry=registry)
+        self._cost = Counter(
+            "spanledger_cost_usd_total", "US dollars of model calls", ("source", "model"), registry=registry
+        )
         self._llm_seconds = Durations("spanledger_llm_seconds", "Seconds of model calls", "model", registry)
         self._tool_seconds = Durations("spanledger_tool_seconds", "Seconds of tool steps", "tool", registry)
         self._started = Counter("spanledger_runs_started_total", "Runs first seen", ("agent",), registry=registry)
@@ -105,10 +108,17 @@ class StoreMetrics:
         models = [(self._model(span.model), span) for span in new if span.kind in ("llm", "embedding")]
         self._llm_seconds.add(_seconds(models))
         tokens: Counts[tuple[str, str]] = Counts()
+        costs: dict[tuple[str, str], float] = {}
         for model, span in models:
+            if span.cost_usd:
+                paid = (span.cost_source or "reported", model)
+                costs[paid] = costs.get(paid, 0.0) + span.cost_usd
             for name, label in _USAGE.items():
                 tokens[label, model] += getattr(span, name) or 0
         _add(self._tokens, tokens)
+        for labels, usd in costs.items():
+            if usd > 0:  # A counter refuses less, and telemetry can say anything.
+                self._cost.labels(*labels).inc(usd)
         started = (self._agent(whole.run.agent_name) for whole in batch.runs if whole.run.run_id not in batch.gone_runs)
         _add(self._started, Counts((agent,) for agent in started))
 

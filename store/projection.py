@@ -14,10 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from store.model.content import Content, ContentSink
+from store.model.evaluations import Evaluation
 from store.model.joining import SegmentFacts, facts_of, join
 from store.model.normalise import normalise_spans
 from store.model.normalise_logs import normalise_logs
 from store.model.normalise_metrics import normalise_metrics
+from store.model.prices import Prices, built_in_prices
 from store.model.runs import WholeRun, whole_run
 from store.model.span import Event, MetricPoint, Span, SpanBody
 from store.model.talk import Listener
@@ -106,12 +108,15 @@ class Reading:
     events: list[Event]
     points: list[MetricPoint]
     contents: list[Content]
+    evaluations: list[Evaluation]
 
 
 class Projection:
     """Makes view batches: `read` frames, then `place` what they say. Each of the two is one thread's at a time."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, prices: Prices | None = None) -> None:
+        """`prices`: those of this release unless others are given."""
+        self._prices = prices or built_in_prices()
         self._writer = Unwritten(writer)
         self._memory = TraceMemory(self._writer)
         self._sink = ContentSink()
@@ -126,12 +131,14 @@ class Projection:
             signal: [frame for frame in frames if frame.signal == signal and frame.records] for signal in Signal
         }
         traces, logs, metrics = by_signal[Signal.TRACES], by_signal[Signal.LOGS], by_signal[Signal.METRICS]
+        judged: list[Evaluation] = []
         return Reading(
             frames[-1].sequence,
-            normalise_spans(traces, sink, listener) if traces else [],
-            normalise_logs(logs, sink, listener) if logs else [],
+            normalise_spans(traces, sink, listener, self._prices, judged) if traces else [],
+            normalise_logs(logs, sink, listener, judged) if logs else [],
             normalise_metrics(metrics, sink) if metrics else [],
             sink.take(),
+            judged,
         )
 
     def place(self, reading: Reading) -> ViewBatch:
@@ -144,6 +151,7 @@ class Projection:
         known = self._writer.known_points(list(points))
         batch.points = [point for point in points.values() if point.point_id not in known]
         touched = self._admit(batch, reading.spans, batch.events)
+        batch.evaluations = _evaluations(batch, reading.evaluations)
         resting = {key for key in touched if self._rests(key)}
         self._owed |= resting
         self._work_out(batch, {key: trace for key, trace in touched.items() if key not in resting})
@@ -278,3 +286,15 @@ class Projection:
                     found[key] = segment.facts
                     wanted |= segment.facts.ties - followed
         return list(found.values()), in_run
+
+
+def _evaluations(batch: ViewBatch, judged: list[Evaluation]) -> list[Evaluation]:
+    """Those whose span or log record is new, each with the revision of the span that carries it."""
+    if not judged:
+        return []
+    new = {(event.sequence, event.ordinal): 0 for event in batch.events}
+    new |= {(span.sequence, span.ordinal): span.revision for span, _ in batch.steps}
+    found = [one for one in judged if (one.sequence, one.ordinal) in new]
+    for one in found:
+        one.revision = new[one.sequence, one.ordinal]
+    return found

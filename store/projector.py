@@ -23,6 +23,7 @@ import structlog
 
 from store.errors import BadQuery, JournalError, RowRefused, ViewError
 from store.journal.journal import Journal
+from store.model.prices import Prices
 from store.projection import Projection, Reading
 from store.record import Frame, Position
 from store.view import Quarantined, ViewBatch, Writer
@@ -63,6 +64,7 @@ class Projector:
         journal: Journal,
         writer: Writer,
         *,
+        prices: Prices | None = None,
         quarantined_frames: int = 0,
         on_batch: Callable[[ViewBatch, float], None] = lambda _batch, _seconds: None,
     ) -> None:
@@ -71,7 +73,7 @@ class Projector:
         self._writer = writer
         self._quarantined_frames = quarantined_frames
         self._on_batch = on_batch
-        self._projection = Projection(writer)
+        self._projection = Projection(writer, prices)
         position = writer.position()
         if position is None:
             writer.begin(journal.journal_id)

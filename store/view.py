@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from store.model.content import Content
+from store.model.evaluations import Evaluation
 from store.model.joining import SegmentFacts
 from store.model.runs import WholeRun
 from store.model.span import Event, MetricPoint, Span, SpanBody
@@ -44,6 +45,7 @@ class ViewBatch:
     events: list[Event] = field(default_factory=list[Event])
     points: list[MetricPoint] = field(default_factory=list[MetricPoint])
     contents: list[Content] = field(default_factory=list[Content])
+    evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
     runs: list[WholeRun] = field(default_factory=list[WholeRun])
     gone_runs: set[str] = field(default_factory=set[str])
     gone_segments: set[str] = field(default_factory=set[str])

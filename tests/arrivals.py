@@ -26,7 +26,18 @@ from prometheus_client import CollectorRegistry
 
 from collector.intake import Intake
 from collector.metrics import IngestMetrics
-from store.contract import LIMIT_MAX, EventFilter, MetricFilter, Page, Reader, RunFilter
+from store.contract import (
+    LIMIT_MAX,
+    AgentFilter,
+    EvaluationFilter,
+    EventFilter,
+    MetricFilter,
+    Page,
+    PromptFilter,
+    Reader,
+    RunFilter,
+    ToolFilter,
+)
 from store.ledger import Ledger
 from store.model.rows import MessageRow, ReplayEvent, StepDetail
 from store.record import DEFAULT_TENANT, Position, Signal
@@ -38,6 +49,9 @@ LEVELS = {
     Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
 }
 OF_THE_ARRIVAL = frozenset({"position", "received_at", "ordinal"})
+DIMENSIONS = {
+    "evaluations": EvaluationFilter(), "agents": AgentFilter(), "tools": ToolFilter(), "prompts": PromptFilter(),
+}  # fmt: skip
 LISTS_OF_A_RUN = ("tool_calls", "decisions", "messages")
 ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 RESTARTS_MAX = 2
@@ -195,6 +209,10 @@ def _catch_up(ledger: Ledger, position: Position | None) -> None:
 # What is answered
 
 
+def _asking(reader: Reader, tenant: str, question: str, where: Any) -> Callable[[str | None], Page[Any]]:
+    return lambda cursor: getattr(reader, question)(tenant, where, limit=LIMIT_MAX, cursor=cursor)
+
+
 def answers(reader: Reader, tenant: str, *, details: int | None = None) -> dict[str, Any]:
     """All that a reader tells of a tenant, as JSON would say it, by question and what it was asked about.
 
@@ -220,6 +238,8 @@ def answers(reader: Reader, tenant: str, *, details: int | None = None) -> dict[
     points = _pages(lambda cursor: reader.metric_points(tenant, MetricFilter(), limit=LIMIT_MAX, cursor=cursor))
     told["events"] = sorted(map(_plain, events), key=_by_its_words)
     told["metric_points"] = sorted(map(_plain, points), key=_by_its_words)
+    for question, where in DIMENSIONS.items():
+        told[question] = sorted(map(_plain, _pages(_asking(reader, tenant, question, where))), key=_by_its_words)
     told["new_steps"] = sorted(map(_plain, reader.new_steps(tenant, None, limit=LIMIT_MAX)), key=_by_its_words)
     return told
 

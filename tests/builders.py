@@ -3,18 +3,22 @@
 from typing import Any
 
 from store.model.rows import (
+    AgentRow,
     Completeness,
     ContentRow,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MessageRow,
     MetricPointRow,
+    PromptRow,
     ReplayEvent,
     RunRow,
     SegmentRow,
     StepDetail,
     StepRow,
     ToolCallRow,
+    ToolRow,
 )
 
 TRACE_ID = "5b8efff798038103d269b633813fc60c"
@@ -39,6 +43,13 @@ def make_run(run_id: str = "run-1", **changed: Any) -> RunRow:
         "environment": "test",
         "framework": "pydantic-ai",
         "conversation_id": "conversation-1",
+        "conversation_id_source": "gen_ai.conversation.id",
+        "user_id": "u-7",
+        "end_user_tenant": "acme",
+        "session_tags": ["nightly"],
+        "metadata": {"ticket": "OPS-1"},
+        "agent_version": None,
+        "workflow_version": None,
         "status": "ok",
         "outcome_reason": None,
         "started_at": time_at(0),
@@ -55,7 +66,15 @@ def make_run(run_id: str = "run-1", **changed: Any) -> RunRow:
         "cache_read_tokens": 0,
         "cache_write_tokens": None,
         "reasoning_tokens": 90,
+        "reported_input_tokens": 1200,
+        "reported_output_tokens": 340,
+        "reported_cache_read_tokens": None,
+        "reported_cache_write_tokens": None,
+        "reported_reasoning_tokens": None,
+        "reported_agrees": True,
         "cost_usd": 0.0123,
+        "cost_source": "priced",
+        "unpriced_calls": 0,
         "models": ["scripted-1"],
         "tools": ["list_services", "deploy"],
         "trace_ids": [TRACE_ID],
@@ -80,7 +99,8 @@ def make_step(step_id: str = "step-1", **changed: Any) -> StepRow:
         "parent_step_id operation error_type status_message provider model request_model response_model response_id "
         "finish_reason agent_name tool_name tool_call_id mcp_method mcp_server mcp_protocol_version mcp_session_id "
         "jsonrpc_request_id input_tokens output_tokens cache_read_tokens cache_write_tokens reasoning_tokens cost_usd "
-        "conversation_id scope_name scope_version"
+        "cost_source conversation_id conversation_id_source user_id end_user_tenant agent_version workflow_version "
+        "prompt_name prompt_version scope_name scope_version"
     )
     fields: dict[str, Any] = dict.fromkeys(absent.split()) | {
         "step_id": step_id,
@@ -219,6 +239,79 @@ def make_event(event_id: str = "event-1", **changed: Any) -> EventRow:
         "position": f"{JOURNAL_ID}:1",
     }
     return EventRow(**(fields | changed))
+
+
+def make_evaluation(evaluation_id: str = "evaluation-1", **changed: Any) -> EvaluationRow:
+    absent = "response_id label passed evaluator_version evaluator_kind target case_id error_type"
+    fields: dict[str, Any] = dict.fromkeys(absent.split()) | {
+        "evaluation_id": evaluation_id,
+        "run_id": "run-1",
+        "step_id": "step-1",
+        "trace_id": TRACE_ID,
+        "span_id": "00f067aa0ba902b7",
+        "name": "relevance",
+        "score": 0.85,
+        "explanation": "names the version",
+        "evaluator_name": "judge",
+        "source": "otel_event",
+        "service_name": "deploys",
+        "at": time_at(3),
+        "position": f"{JOURNAL_ID}:1",
+    }
+    return EvaluationRow(**(fields | changed))
+
+
+_SEEN: dict[str, Any] = {"first_seen_at": time_at(0), "last_seen_at": time_at(4), "steps": 3}
+
+
+def make_agent(agent_key: str = "agent-1", **changed: Any) -> AgentRow:
+    fields: dict[str, Any] = {
+        "agent_key": agent_key,
+        "agent_name": "release-manager",
+        "agent_version": "7",
+        "service_name": "deploys",
+        "service_version": "1.2.0",
+        "environment": "test",
+        "frameworks": ["pydantic-ai"],
+        **_SEEN,
+    }
+    return AgentRow(**(fields | changed))
+
+
+def make_tool(tool_key: str = "tool-1", **changed: Any) -> ToolRow:
+    fields: dict[str, Any] = {
+        "tool_key": tool_key,
+        "tool_name": "deploy",
+        "agent_name": "release-manager",
+        "service_name": "deploys",
+        "definition_hash": "content-1",
+        "description": "Deploy a service.",
+        "definition": {"name": "deploy", "description": "Deploy a service."},
+        "tool_sources": ["mcp"],
+        "mcp_servers": ["deploys"],
+        "revision": 2,
+        "previous_hash": "content-0",
+        "calls": 4,
+        **_SEEN,
+    }
+    return ToolRow(**(fields | changed))
+
+
+def make_prompt(prompt_key: str = "prompt-1", **changed: Any) -> PromptRow:
+    fields: dict[str, Any] = {
+        "prompt_key": prompt_key,
+        "prompt_name": "release",
+        "prompt_version": "3",
+        "agent_name": "release-manager",
+        "service_name": "deploys",
+        "prompt_hash": "content-2",
+        "content_ids": ["content-2"],
+        "text": "You deploy services.",
+        "revision": 1,
+        "previous_hash": None,
+        **_SEEN,
+    }
+    return PromptRow(**(fields | changed))
 
 
 def make_metric_point(metric: str = "gen_ai.client.token.usage", **changed: Any) -> MetricPointRow:

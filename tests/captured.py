@@ -21,9 +21,9 @@ from prometheus_client import CollectorRegistry
 
 from collector.intake import Intake, Outcome
 from collector.metrics import IngestMetrics
-from store.contract import LIMIT_MAX, Reader, RunFilter
+from store.contract import LIMIT_MAX, EvaluationFilter, Reader, RunFilter
 from store.ledger import Ledger
-from store.model.rows import RunRow, StepRow
+from store.model.rows import EvaluationRow, RunRow, StepRow
 from store.record import DEFAULT_TENANT, Signal
 
 FIXTURES = Path(__file__).parent / "fixtures" / "captures"
@@ -73,6 +73,12 @@ class Recorded:
 
     def steps(self, run: RunRow, *, inline: bool = False) -> list[StepRow]:
         page = self.reader.steps(DEFAULT_TENANT, run.run_id, limit=LIMIT_MAX, cursor=None, inline=inline)
+        assert page.next_cursor is None
+        return page.rows
+
+    def evaluations(self, run: RunRow) -> list[EvaluationRow]:
+        where = EvaluationFilter(run=run.run_id)
+        page = self.reader.evaluations(DEFAULT_TENANT, where, limit=LIMIT_MAX, cursor=None)
         assert page.next_cursor is None
         return page.rows
 

@@ -78,6 +78,7 @@ def _run(taken: Recorded, run: RunRow) -> Told:
             {**_columns(one), "waits": one.wait_ns is not None}
             for one in taken.reader.decisions(DEFAULT_TENANT, run.run_id)
         ],
+        "evaluation": [_columns(one) for one in taken.evaluations(run)],
         "message": [
             {**_columns(message), "parts": [_part(part, names) for part in message.parts]}
             for message in taken.reader.messages(DEFAULT_TENANT, run.run_id)
@@ -125,6 +126,7 @@ def _compare_run(facts: Facts, run: Told, place: str) -> Iterator[str]:
         yield from _counted("step", step, run["step"], place)
     yield from _in_order("tool_call", facts.get("tool_call", []), run["tool_call"], place)
     yield from _best_fit("decision", facts.get("decision", []), run["decision"], place)
+    yield from _best_fit("evaluation", facts.get("evaluation", []), run["evaluation"], place)
     yield from _in_order("message", facts.get("message", []), run["message"], place, _compare_message)
 
 

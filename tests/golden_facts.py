@@ -15,6 +15,7 @@ from typing import Any
 from store.model.rows import (
     Completeness,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MessageRow,
     RunRow,
@@ -80,6 +81,9 @@ KINDS: dict[str, Kind] = {
         frozenset({"kind", "target", "verdict", "action", "evidence"}),
         frozenset({"kind", "verdict", "action", "evidence", "evidence_rule", "decided_by_kind"}),
     ),
+    "evaluation": Kind(
+        _columns(EvaluationRow), frozenset({"name"}), frozenset({"source", "label", "evaluator_kind"})
+    ),
     "message": Kind(
         _columns(MessageRow), frozenset({"role", "parts"}), frozenset({"role", "direction", "finish_reason"})
     ),
@@ -93,7 +97,7 @@ KINDS: dict[str, Kind] = {
 # Tables of tables: the field that holds them, and their kind.
 NESTED = {
     "run": {"totals": "totals", "steps": "steps", "segment": "segment", "step": "step", "tool_call": "tool_call",
-            "decision": "decision", "message": "message"},
+            "decision": "decision", "evaluation": "evaluation", "message": "message"},
     "message": {"parts": "part"},
 }  # fmt: skip
 

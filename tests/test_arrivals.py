@@ -18,16 +18,12 @@ from store.record import DEFAULT_TENANT
 from tests.arrivals import Arrival, Record, answers, arrivals, arrived, as_sent, difference, ids, records_of, renamed
 from tests.captured import NAMES, bodies, spans
 
-# Its log records have no time but the observed one, and their messages are told in the order of arrival: see below.
-MESSAGES_WITHOUT_TIME = "openai-v2-2.4b0-default"
-# Two calls are asked for and decided in the same moment, and told in the order of ids that are a tenant's: see below.
-DECIDED_AT_ONCE = {"pydantic-ai-2.68-v2", "pydantic-ai-2.68-v5"}
-in_any_order = pytest.mark.parametrize("name", [name for name in NAMES if name != MESSAGES_WITHOUT_TIME])
+in_any_order = pytest.mark.parametrize("name", NAMES)
 EXPECTED: dict[str, dict[str, Any]] = {}
 DETAILS = 1  # Every attribute of every step would take most of the time; `test_captures.py` asks for them.
 # The reader's questions that `answers` asks, and the one that is about the view itself.
 ASKED = {"runs", "run", "steps", "step", "tool_calls", "decisions", "messages", "replay", "events", "metric_points",
-         "content", "new_steps"}  # fmt: skip
+         "content", "new_steps", "evaluations", "agents", "tools", "prompts"}  # fmt: skip
 NOT_OF_THE_MODEL = {"status"}
 OF_A_RUN = ("steps of ", "tool_calls of ", "decisions of ", "messages of ", "replay of ")
 
@@ -92,18 +88,18 @@ def test_a_run_is_told_the_same_beside_all_others_as_alone() -> None:
     assert runs == {}
 
 
-@pytest.mark.xfail(strict=True, reason="messages of log records without a time are told in the order of their arrival")
 def test_messages_of_log_records_that_have_only_an_observed_time_are_told_in_its_order() -> None:
-    order = [*range(len(records_of(MESSAGES_WITHOUT_TIME)))]
+    name = "openai-v2-2.4b0-default"
+    order = [*range(len(records_of(name)))]
     user, tool = 4, 6  # Of one model call.
     order[user], order[tool] = tool, user
-    holds(MESSAGES_WITHOUT_TIME, Arrival([order]))
+    holds(name, Arrival([order]))
 
 
 # Tenants
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in DECIDED_AT_ONCE])
+@pytest.mark.parametrize("name", NAMES)
 def test_one_capture_of_two_tenants_is_the_same_model_twice_and_apart(name: str, tmp_path: Path) -> None:
     records = records_of(name)
     traces = {span.trace_id.hex() for _, _, span in spans(name)}
@@ -118,7 +114,6 @@ def test_one_capture_of_two_tenants_is_the_same_model_twice_and_apart(name: str,
         assert answers(reader, "a third") == {"runs": [], "events": [], "metric_points": [], "new_steps": []}
 
 
-@pytest.mark.xfail(strict=True, reason="decisions of the same moment are told in the order of their ids")
 def test_decisions_that_are_asked_for_at_once_are_told_in_the_order_of_their_calls(tmp_path: Path) -> None:
     records, tenants = records_of("pydantic-ai-2.68-v5"), [f"tenant {number}" for number in range(6)]
     with arrived(records, as_sent(records), tmp_path / "data", tenants=tenants) as reader:

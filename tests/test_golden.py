@@ -29,7 +29,7 @@ from tests.golden_facts import (
 from tests.golden_sources import cited_lines, says, source_problems
 
 every_golden = pytest.mark.parametrize("name", NAMES)
-COMPLETE = ("run", "segment", "tool_call", "decision", "message", "part")
+COMPLETE = ("run", "segment", "tool_call", "decision", "evaluation", "message", "part")
 Where = tuple[Any, ...]  # The keys and indexes that lead to a table of a golden.
 
 
@@ -242,5 +242,6 @@ def test_a_field_with_a_hole_and_a_gap_must_be_told_as_something_until_it_is_tol
 def _told_run() -> Told:
     return {
         "run_kind": "agent", "agent_name": "support-agent", "status": "ok", "llm_calls": 1, "input_tokens": 120,
-        "output_tokens": 45, "steps": {}, "step": [], "segment": [], "tool_call": [], "decision": [], "message": [],
+        "output_tokens": 45, "steps": {}, "step": [], "segment": [], "tool_call": [], "decision": [],
+        "evaluation": [], "message": [],
     }  # fmt: skip

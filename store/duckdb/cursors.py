@@ -2,11 +2,15 @@
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
+from store.contract import Page
 from store.errors import BadQuery
+
+Row = TypeVar("Row")
 
 
 def make_cursor(*place: Any) -> str:
@@ -23,6 +27,15 @@ def keyset(cursor: str | None) -> dict[str, Any]:
             return {"before_ns": before_ns, "before_id": before_id}
         case _:
             raise _bad(cursor)
+
+
+def paged(
+    rows: list[dict[str, Any]], limit: int, present: Callable[[dict[str, Any]], Row], time_name: str, id_name: str
+) -> Page[Row]:
+    """A page of a keyset: of one row more than `limit` that one is the next page's."""
+    shown = rows[:limit]
+    cursor = make_cursor(shown[-1][time_name], shown[-1][id_name]) if len(rows) > limit else None
+    return Page([present(row) for row in shown], cursor)
 
 
 def ordinal(cursor: str | None) -> int:

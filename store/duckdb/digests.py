@@ -21,6 +21,7 @@ _TABLES = {
     """,
     "events": "SELECT * FROM events ORDER BY sequence, ordinal",
     "metric_points": "SELECT * FROM metric_points ORDER BY sequence, ordinal",
+    "evaluations": "SELECT * FROM evaluations ORDER BY sequence, ordinal, evaluation_id",
     "quarantine": "SELECT * FROM quarantine ORDER BY sequence",
 }
 

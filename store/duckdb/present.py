@@ -1,5 +1,6 @@
 """Rows of the tables as rows of the contract: names and times as the API writes them, content put back where it stood."""
 
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -8,9 +9,12 @@ from store.model.content import join_pieces
 from store.model.conversation import finish_reason_of, pieces_of_step
 from store.model.ids import step_id
 from store.model.messages import parsed, read_message
+from store.model.particulars import NOTHING, RunParticulars
+from store.model.prices import shown_usd
 from store.model.rows import (
     Completeness,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MetricPointRow,
     RunRow,
@@ -19,12 +23,17 @@ from store.model.rows import (
     ToolCallRow,
 )
 from store.model.runs import status_at
-from store.model.span import Event, Span
+from store.model.span import Event, Particulars, Span
 from store.model.times import rfc3339
 from store.model.truncation import is_cut
 from store.otlp.truncation import is_truncated
 from store.record import Position
 
+_EVALUATION_COLUMNS = tuple(
+    field.name for field in fields(EvaluationRow) if field.name not in ("step_id", "at", "position")
+)
+_NOTHING_PARTICULAR = Particulars()
+_of_a_run = msgspec.json.Decoder(RunParticulars)
 _SEVERITIES = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 
 
@@ -36,6 +45,7 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
     missing = row["missing_root"] or row["missing_parents"] or row["unexecuted_tool_calls"] or row["truncated"]
     partial = missing or status in ("incomplete", "abandoned")
     ended_ns = row["end_ns"]
+    told = _of_a_run.decode(row["particulars"]) if row["particulars"] else NOTHING
     return RunRow(
         run_id=row["run_id"],
         run_kind=row["run_kind"],
@@ -46,6 +56,13 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
         environment=row["environment"],
         framework=row["framework"],
         conversation_id=row["conversation_id"],
+        conversation_id_source=row["conversation_id_source"],
+        user_id=row["user_id"],
+        end_user_tenant=told.end_user_tenant,
+        session_tags=told.session_tags,
+        metadata=msgspec.json.decode(told.metadata) if told.metadata else {},
+        agent_version=told.agent_version,
+        workflow_version=told.workflow_version,
         status=status,
         outcome_reason=row["outcome_reason"],
         started_at=rfc3339(row["start_ns"]),
@@ -62,7 +79,15 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
         cache_read_tokens=row["cache_read_tokens"],
         cache_write_tokens=row["cache_write_tokens"],
         reasoning_tokens=row["reasoning_tokens"],
-        cost_usd=row["cost_usd"],
+        reported_input_tokens=told.reported.get("input_tokens"),
+        reported_output_tokens=told.reported.get("output_tokens"),
+        reported_cache_read_tokens=told.reported.get("cache_read_tokens"),
+        reported_cache_write_tokens=told.reported.get("cache_write_tokens"),
+        reported_reasoning_tokens=told.reported.get("reasoning_tokens"),
+        reported_agrees=told.reported_agrees,
+        cost_usd=shown_usd(row["cost_usd"]),
+        cost_source=row["cost_source"],
+        unpriced_calls=told.unpriced_calls,
         models=row["models"] or [],
         tools=row["tools"] or [],
         trace_ids=row["trace_ids"] or [],
@@ -141,6 +166,8 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
     outcome: Any = outcomes.get(step_id(span.trace_id, span.span_id), span.outcome)
     if outcome == "running" and not is_alive:
         outcome = "abandoned"
+    cost_source: Any = span.cost_source
+    told = span.particulars or _NOTHING_PARTICULAR
     return StepRow(
         step_id=step_id(span.trace_id, span.span_id),
         run_id=run_id,
@@ -177,8 +204,16 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
         cache_read_tokens=span.cache_read_tokens,
         cache_write_tokens=span.cache_write_tokens,
         reasoning_tokens=span.reasoning_tokens,
-        cost_usd=span.cost_usd,
+        cost_usd=shown_usd(span.cost_usd),
+        cost_source=cost_source,
         conversation_id=span.conversation_id,
+        conversation_id_source=span.conversation_source,
+        user_id=told.user_id,
+        end_user_tenant=told.end_user_tenant,
+        agent_version=told.agent_version,
+        workflow_version=told.workflow_version,
+        prompt_name=told.prompt_name,
+        prompt_version=told.prompt_version,
         service_name=span.service_name,
         dialect=span.dialect,
         scope_name=span.scope_name,
@@ -270,6 +305,18 @@ def present_event(row: dict[str, Any], texts: dict[str, str], *, journal_id: str
 
 def _severity(number: int) -> str | None:
     return _SEVERITIES[min((number + 3) // 4, 6)] or None if number > 0 else None
+
+
+def present_evaluation(row: dict[str, Any], *, journal_id: str) -> EvaluationRow:
+    """A row of `evaluations` with the `run_id` of the step that it is about."""
+    shown = {name: row[name] for name in _EVALUATION_COLUMNS}
+    known = row["trace_id"] and row["span_id"]
+    return EvaluationRow(
+        **shown,
+        step_id=step_id(row["trace_id"], row["span_id"]) if known else None,
+        at=rfc3339(row["time_ns"]),
+        position=str(Position(journal_id, row["sequence"])),
+    )
 
 
 def present_point(row: dict[str, Any], texts: dict[str, str], *, journal_id: str) -> MetricPointRow:

@@ -6,8 +6,19 @@ from typing import Any
 
 import msgspec
 
-from store.contract import EventFilter, MetricFilter, Page, RunFilter, ViewStatus
-from store.duckdb.cursors import keyset, make_cursor, ordinal
+from store.contract import (
+    AgentFilter,
+    EvaluationFilter,
+    EventFilter,
+    MetricFilter,
+    Page,
+    PromptFilter,
+    RunFilter,
+    ToolFilter,
+    ViewStatus,
+)
+from store.duckdb import dimensions
+from store.duckdb.cursors import keyset, make_cursor, ordinal, paged
 from store.duckdb.engine import Engine
 from store.duckdb.present import (
     attributes_of,
@@ -17,14 +28,16 @@ from store.duckdb.present import (
     pieces_in,
     present_call,
     present_decision,
+    present_evaluation,
     present_event,
     present_point,
     present_run,
     present_step,
     span_events_of,
 )
-from store.duckdb.rows import event_of, span_of
+from store.duckdb.rows import span_of
 from store.duckdb.statements import sql
+from store.duckdb.texts import texts_of
 from store.duckdb.writer import DuckDbWriter
 from store.errors import NotFound
 from store.model.conversation import content_ids, conversation, events_by_step
@@ -32,16 +45,20 @@ from store.model.dialect import NORMALISER_VERSION
 from store.model.ids import split_step_id, step_id
 from store.model.replay import Replay, Times
 from store.model.rows import (
+    AgentRow,
     ContentRow,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MessageRow,
     MetricPointRow,
+    PromptRow,
     ReplayEvent,
     RunRow,
     StepDetail,
     StepRow,
     ToolCallRow,
+    ToolRow,
 )
 from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
 from store.model.times import rfc3339
@@ -50,6 +67,8 @@ from store.model.trace import Trace
 from store.model.truncation import cut_steps
 from store.otlp.truncation import truncations
 from store.record import Position
+
+REPLAYED_EVALUATIONS_MAX = 100_000  # In one run: more are for the list, which has pages.
 
 
 class DuckDbReader:
@@ -77,10 +96,11 @@ class DuckDbReader:
         parameters = {
             "tenant": tenant, "agent": where.agent, "status": where.status, "conversation": where.conversation,
             "service": where.service, "trace_id": where.trace_id, "tool": where.tool, "model": where.model,
+            "user": where.user,
             "since_ns": where.since_ns, "until_ns": where.until_ns, "q": where.q, **keyset(cursor), "limit": limit + 1,
         }  # fmt: skip
         rows = self._engine.rows(sql("select_runs"), parameters | now)
-        return _page(rows, limit, lambda row: present_run(row, now["now_ns"]), "start_ns", "run_id")
+        return paged(rows, limit, lambda row: present_run(row, now["now_ns"]), "start_ns", "run_id")
 
     def run(self, tenant: str, run_id: str) -> RunRow:
         return present_run(self._run_row(tenant, run_id), self._clock_ns())
@@ -157,17 +177,18 @@ class DuckDbReader:
 
     def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
         row, traces = self._load(tenant, run_id)
-        evaluations = self._engine.rows(
-            sql("select_evaluations"), {"tenant": tenant, "trace_ids": [trace.trace_id for trace in traces]}
-        )
-        texts = self._texts(tenant, {piece for one in evaluations for piece in pieces_in(one)})
+        journal_id = self._journal_id()
+        of_it = EvaluationFilter(run=row["run_id"])
+        evaluations = self._evaluations(tenant, of_it, limit=REPLAYED_EVALUATIONS_MAX, cursor=None)
         return Replay(
             run=present_run(row, self._clock_ns()),
             traces=traces,
             messages=list(conversation(traces, self._texts(tenant, content_ids(traces)))),
             calls=self._calls(tenant, row),
             decisions=self._decisions(tenant, row["run_id"]),
-            evaluations=[(event_of(one), attributes_of(one, texts)) for one in evaluations],
+            evaluations=[
+                (present_evaluation(one, journal_id=journal_id), one["time_ns"]) for one in reversed(evaluations)
+            ],
         ).events()
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
@@ -179,7 +200,7 @@ class DuckDbReader:
         texts = self._texts(tenant, {piece for row in rows for piece in pieces_in(row)})
         runs = self._runs_of(tenant, {row["trace_id"] for row in rows if row["trace_id"]})
         journal_id = self._journal_id()
-        return _page(
+        return paged(
             rows,
             limit,
             lambda row: present_event(row, texts, journal_id=journal_id, run_id=runs.get(row["trace_id"])),
@@ -196,9 +217,36 @@ class DuckDbReader:
         })  # fmt: skip
         texts = self._texts(tenant, {row[name] for row in rows for name in ("resource", "scope")})
         journal_id = self._journal_id()
-        return _page(
+        return paged(
             rows, limit, lambda row: present_point(row, texts, journal_id=journal_id), "time_ns", "point_id"
         )  # fmt: skip
+
+    def evaluations(
+        self, tenant: str, where: EvaluationFilter, *, limit: int, cursor: str | None
+    ) -> Page[EvaluationRow]:
+        rows = self._evaluations(tenant, where, limit=limit + 1, cursor=cursor)
+        journal_id = self._journal_id()
+        return paged(
+            rows, limit, lambda row: present_evaluation(row, journal_id=journal_id), "time_ns", "evaluation_id"
+        )
+
+    def _evaluations(
+        self, tenant: str, where: EvaluationFilter, *, limit: int, cursor: str | None
+    ) -> list[dict[str, Any]]:
+        return self._engine.rows(sql("select_evaluations"), {
+            "tenant": tenant, "run": where.run, "trace_id": where.trace_id, "span_id": where.span_id,
+            "name": where.name, "evaluator": where.evaluator, "service": where.service, "since_ns": where.since_ns,
+            "until_ns": where.until_ns, **keyset(cursor), "limit": limit,
+        })  # fmt: skip
+
+    def agents(self, tenant: str, where: AgentFilter, *, limit: int, cursor: str | None) -> Page[AgentRow]:
+        return dimensions.agents(self._engine, tenant, where, limit=limit, cursor=cursor)
+
+    def tools(self, tenant: str, where: ToolFilter, *, limit: int, cursor: str | None) -> Page[ToolRow]:
+        return dimensions.tools(self._engine, tenant, where, limit=limit, cursor=cursor)
+
+    def prompts(self, tenant: str, where: PromptFilter, *, limit: int, cursor: str | None) -> Page[PromptRow]:
+        return dimensions.prompts(self._engine, tenant, where, limit=limit, cursor=cursor)
 
     def content(self, tenant: str, content_id: str) -> ContentRow:
         rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": [content_id]})
@@ -272,11 +320,7 @@ class DuckDbReader:
         return {row["trace_id"]: row["run_id"] for row in rows}
 
     def _texts(self, tenant: str, ids: Iterable[str]) -> dict[str, str]:
-        wanted = sorted(ids)
-        if not wanted:
-            return {}
-        rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": wanted})
-        return {row["content_id"]: row["text"] for row in rows}
+        return texts_of(self._engine, tenant, ids)
 
     def _outcomes(self, tenant: str, run_ids: Iterable[str]) -> dict[str, str]:
         """How steps of some runs ended, by step id, where it is not as they say themselves."""
@@ -313,11 +357,3 @@ def _walk(traces: list[Trace]) -> Iterator[tuple[Trace, Any]]:
     for trace in traces:
         for span in trace.ordered():
             yield trace, span
-
-
-def _page(
-    rows: list[dict[str, Any]], limit: int, present: Callable[[dict[str, Any]], Any], time_name: str, id_name: str
-) -> Page[Any]:
-    shown = rows[:limit]
-    cursor = make_cursor(shown[-1][time_name], shown[-1][id_name]) if len(rows) > limit else None
-    return Page([present(row) for row in shown], cursor)

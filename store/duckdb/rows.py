@@ -9,14 +9,16 @@ import msgspec
 import pyarrow as pa
 
 from store.model.decisions import Decision
+from store.model.evaluations import Evaluation
 from store.model.joining import Joined, SegmentFacts
 from store.model.runs import Run
-from store.model.span import Aside, Event, Span, SpanBody, ToolAnswer, ToolRequest, Verdict
+from store.model.span import Aside, Event, Particulars, Span, SpanBody, ToolAnswer, ToolRequest, Verdict
 from store.model.tool_calls import ToolCall, name_step
 
 SPAN_FIELDS: Final = tuple(field.name for field in fields(Span))
 BODY_FIELDS: Final = tuple(field.name for field in fields(SpanBody))
 EVENT_FIELDS: Final = tuple(field.name for field in fields(Event))
+EVALUATION_FIELDS: Final = tuple(field.name for field in fields(Evaluation))
 RUN_FIELDS: Final = tuple(field.name for field in fields(Run))
 
 _TRANSPOSED_AT_ONCE: Final = 32
@@ -24,10 +26,13 @@ _TRANSPOSED_AT_ONCE: Final = 32
 
 _encode = msgspec.json.Encoder().encode
 _requests = msgspec.json.Decoder(list[ToolRequest])
+_particulars = msgspec.json.Decoder(Particulars)
 _answers = msgspec.json.Decoder(list[ToolAnswer])
 _aside = msgspec.json.Decoder(Aside)
 _verdicts = msgspec.json.Decoder(list[Verdict])
-_AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "verdicts", "aside", "segments"})
+_AS_JSON: Final = frozenset(
+    {"tool_requests", "tool_answers", "approvals", "verdicts", "aside", "segments", "particulars"}
+)
 
 
 def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[Any]]:
@@ -51,7 +56,9 @@ def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[An
 
 def span_of(row: dict[str, Any]) -> Span:
     """A span version from its row."""
-    return Span(**_talk({name: row[name] for name in SPAN_FIELDS}))
+    values = _talk({name: row[name] for name in SPAN_FIELDS})
+    values["particulars"] = _particulars.decode(row["particulars"]) if row["particulars"] else None
+    return Span(**values)
 
 
 def event_of(row: dict[str, Any]) -> Event:
@@ -157,13 +164,11 @@ def decision_row(run: Run, decision: Decision, position: int) -> dict[str, Any]:
 
 
 def table(values: dict[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
-    """Columns as an Arrow table of a table's own types, whatever order they come in."""
-    return pa.table(
-        [_array(column, schema.field(name).type) for name, column in values.items()],
-        schema=pa.schema([schema.field(name) for name in values]),
-    )
+    """Columns as an Arrow table of a table's own types, whatever order they come in.
 
-
-def _array(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    # Most columns of most batches are empty: looking is much cheaper than converting.
-    return pa.nulls(len(column), kind) if column.count(None) == len(column) else pa.array(column, type=kind)
+    Most columns of most batches are empty. Those are left out: looking is much cheaper than converting and writing.
+    """
+    said = {name: column for name, column in values.items() if column.count(None) != len(column)}
+    fields = [schema.field(name) for name in said]
+    arrays = [pa.array(column, type=one.type) for one, column in zip(fields, said.values(), strict=True)]
+    return pa.table(arrays, schema=pa.schema(fields))

@@ -10,6 +10,7 @@ import pyarrow as pa
 from store.duckdb.engine import Engine
 from store.duckdb.rows import (
     BODY_FIELDS,
+    EVALUATION_FIELDS,
     EVENT_FIELDS,
     RUN_FIELDS,
     SPAN_FIELDS,
@@ -149,6 +150,7 @@ class DuckDbWriter:
             | {"sequence": [sequence for _, sequence in batch.superseded]},
             "events": columns(batch.events, EVENT_FIELDS),
             _POINT_TABLE: columns(batch.points, self._schema(_POINT_TABLE).names),
+            "evaluations": columns(batch.evaluations, EVALUATION_FIELDS),
             "contents": columns(batch.contents, ("tenant", "content_id", "media_type", "text")),
             "runs": columns(runs, RUN_FIELDS),
             "owed": _transposed([{"tenant": tenant, "trace_id": trace_id} for tenant, trace_id in sorted(batch.owed)])

@@ -7,6 +7,7 @@ from store.model.columns import READERS, read_text
 from store.model.content import INLINE_BYTES_MAX, ContentSink, Pieces
 from store.model.indexed import indexed_messages, indexed_values
 from store.model.messages import parsed
+from store.model.particulars import read_particulars
 from store.model.paths import first_at, read_whole
 from store.model.plan import MESSAGE_COLUMNS, Plan
 from store.model.rules import ContentRule, NameRule, Path
@@ -36,11 +37,20 @@ class AttributeReader:
 
         `long` has the places of values that are better kept once, as content, than on every step.
         """
-        span, plan, values, keys = self._span, self._plan, self._values, self._plan.keys
+        span, plan, values = self._span, self._plan, self._values
         self._read_columns()
         span.kind = self._kind()
         if not plan.is_plain:
             self._read_more()
+        if plan.is_particular:
+            read_particulars(span, plan, values)
+        kept = self._read_kept(long)
+        if plan.speaks_oddly:
+            self._read_oddly()
+        return kept
+
+    def _read_kept(self, long: Container[int]) -> dict[str, Any]:
+        span, plan, values, keys = self._span, self._plan, self._values, self._plan.keys
         if not plan.content and not plan.shared and not long:
             kept = dict(zip(keys, values, strict=True))
         else:
@@ -58,8 +68,6 @@ class AttributeReader:
                     kept[keys[at]] = values[at]
             if plan.shared:
                 self._read_shared(long, kept)
-        if plan.speaks_oddly:
-            self._read_oddly()
         return kept
 
     def _read_columns(self) -> None:

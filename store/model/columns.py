@@ -73,6 +73,19 @@ def spell_finish_reason(reason: str) -> str:
     return VOCABULARY.finish_reason.get(lowered, lowered)
 
 
+def read_tags(value: Any) -> list[str] | None:
+    """Texts, sent as an array, as a JSON array in a string, or as one text."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = read_json(value)
+        except NotJson:
+            return None
+    tags = [value] if isinstance(value, str) else value
+    if not isinstance(tags, list):
+        return None
+    return list(dict.fromkeys(tag for tag in tags if isinstance(tag, str) and tag)) or None
+
+
 READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "provider": read_provider,
     "finish_reason": read_finish_reason,
@@ -82,5 +95,11 @@ READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "cache_write_tokens": read_count,
     "reasoning_tokens": read_count,
     "cost_usd": read_number,
+    "session_tags": read_tags,
+    "reported_input_tokens": read_count,
+    "reported_output_tokens": read_count,
+    "reported_cache_read_tokens": read_count,
+    "reported_cache_write_tokens": read_count,
+    "reported_reasoning_tokens": read_count,
 }
 """Columns that are not read as text."""

@@ -18,7 +18,7 @@ import msgspec
 
 from store.model.messages import read_message
 from store.model.span import Event, Span
-from store.model.trace import Trace
+from store.model.trace import Trace, in_order
 
 _SPEAKING_KINDS = ("llm", "other")
 _REPEATING_KINDS = ("agent", "workflow")
@@ -54,7 +54,7 @@ def pieces_of_step(span: Span, events: list[Event]) -> Pieces:
     own = Pieces(span.system_instructions or [], span.input_messages or [], span.output_messages or [])
     if own.given or own.said:
         return own
-    ordered = sorted(events, key=lambda event: (event.time_ns, event.sequence, event.ordinal))
+    ordered = in_order(events)
     return Pieces(
         own.system or [piece for event in ordered for piece in event.system_instructions or ()],
         [piece for event in ordered for piece in event.input_messages or ()],
@@ -64,7 +64,9 @@ def pieces_of_step(span: Span, events: list[Event]) -> Pieces:
 
 def finish_reason_of(span: Span, events: list[Event]) -> str | None:
     """Why a step's model stopped, as its span says, else as the log records say that have its messages."""
-    return span.finish_reason or next((event.finish_reason for event in reversed(events) if event.finish_reason), None)
+    return span.finish_reason or next(
+        (event.finish_reason for event in reversed(in_order(events)) if event.finish_reason), None
+    )
 
 
 def events_by_step(trace: Trace) -> dict[str, list[Event]]:

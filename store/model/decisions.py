@@ -44,7 +44,10 @@ class Decision:
 
 
 def decisions_of(run_id: str, calls: list[ToolCall], traces: list[Trace]) -> list[Decision]:
-    """The decisions of a run in the order they were asked for. Sets `waited_ns` of calls that waited while they ran."""
+    """The decisions of a run in the order they were asked for, of the same moment in that of their calls.
+
+    Sets `waited_ns` of calls that waited while they ran.
+    """
     found = [decision for call in calls if call.asked_ns or call.given for decision in _approvals(run_id, call, traces)]
     by_step = {(span.trace_id, span.span_id): call for call in calls
                for span in (*call.servers, *call.clients, *call.executions, *call.refused, *call.interruptions)}  # fmt: skip
@@ -64,7 +67,7 @@ def decisions_of(run_id: str, calls: list[ToolCall], traces: list[Trace]) -> lis
                 found.append(_elicitation(run_id, span, call))
                 if call is not None and span.end_ns:
                     call.waited_ns += max(span.end_ns - span.start_ns, 0)
-    return sorted(found, key=lambda one: (one.requested_ns or one.decided_ns, one.decided_ns, one.decision_id))
+    return sorted(found, key=lambda one: (one.requested_ns or one.decided_ns, one.decided_ns))
 
 
 def _approvals(run_id: str, call: ToolCall, traces: list[Trace]) -> Iterator[Decision]:

@@ -24,6 +24,7 @@ from store.model.rules import (
     EventRule,
     InsideRule,
     KindRule,
+    MetadataRule,
     NameRule,
     OutcomeRule,
     Path,
@@ -84,6 +85,9 @@ def _compile(name: str) -> Dialect:
         arguments_are_loose=own.get("arguments_are_loose", False),
         input_excludes_cache=own.get("input_excludes_cache", False),
         events=base.events | {event: _event_rules(rules) for event, rules in own.get("events", {}).items()},
+        metadata=_metadata_rule(own["metadata"]) if "metadata" in own else base.metadata,
+        evaluations=tuple(own.get("evaluations", base.evaluations)),
+        totals_grow=own.get("totals_grow", False),
         source=name,
     )
 
@@ -146,6 +150,11 @@ def _compose_rule(rule: dict[str, Any]) -> ComposeRule:
     )  # fmt: skip
 
 
+def _metadata_rule(said: dict[str, Any]) -> MetadataRule:
+    columns = {column: tuple(members) for column, members in said.get("columns", {}).items()}
+    return MetadataRule(frozenset(said.get("objects", ())), tuple(said.get("prefixes", ())), columns)
+
+
 def _event_rules(rules: Any) -> tuple[EventRule, ...]:
     return tuple(
         EventRule(
@@ -176,12 +185,14 @@ def _every_dialect() -> dict[str, Dialect]:
     return {name: _compile(name) for name in sorted(names, key=lambda name: (read_dialect(name)["precedence"], name))}
 
 
+_GENERAL_COLUMNS: Final = {
+    "error.type": (("error_type", 0),), "user.id": (("user_id", 0),), "enduser.id": (("user_id", 1),),
+}  # fmt: skip
 _NOTHING: Final = Dialect(
     OTHER, "not mapped", (), frozenset(), (), {}, {}, {}, {}, (), (), (), (), (), (), None
 )  # fmt: skip
 UNKNOWN: Final = Dialect(
-    OTHER, "not mapped", (), frozenset(), (), {"error.type": (("error_type", 0),)}, {}, {}, {}, (), (), (), (), (), (),
-    None,
+    OTHER, "not mapped", (), frozenset(), (), _GENERAL_COLUMNS, {}, {}, {}, (), (), (), (), (), (), None
 )  # fmt: skip
 DIALECTS: Final[dict[str, Dialect]] = _every_dialect()
 
@@ -195,6 +206,14 @@ def _vocabulary() -> Vocabulary:
 
 
 VOCABULARY: Final = _vocabulary()
+
+
+@lru_cache(maxsize=1024)
+def conversation_source(scope_name: str | None, dialect_name: str) -> str | None:
+    """The attribute that conversation ids of a step are from where the step itself does not name another."""
+    named = next((dialect for dialect in DIALECTS.values() if dialect.name == dialect_name), UNKNOWN)
+    dialect = dialect_of_scope(scope_name or "") or named
+    return next((key for key, fed in dialect.columns.items() if ("conversation_id", 0) in fed), None)
 
 
 @lru_cache(maxsize=1024)

@@ -25,6 +25,11 @@ def indexed_values(attributes: dict[str, Any], prefix: str) -> list[Any]:
     return _ordered(_tree((key[len(prefix) :], value) for key, value in attributes.items() if key.startswith(prefix)))
 
 
+def numbered(attributes: dict[str, Any], prefix: str) -> list[Any]:
+    """What numbered attributes below `prefix` spell, in the order of their numbers."""
+    return _ordered(_tree((key[len(prefix) :], value) for key, value in attributes.items() if key.startswith(prefix)))
+
+
 class _Branch(dict[str, Any]):
     """What indexed keys spell. A map that was sent as a value is not one: it stays as it came."""
 

@@ -14,7 +14,9 @@ from store.model.attributes import AttributeReader
 from store.model.columns import read_text
 from store.model.content import INLINE_BYTES_MAX, JSON, ContentSink
 from store.model.dialect import VOCABULARY
+from store.model.evaluations import Evaluation, evaluations_of_span
 from store.model.plan import Plan, plan_of
+from store.model.prices import NO_PRICES, Prices
 from store.model.rules import STATUS
 from store.model.span import Span, SpanBody
 from store.model.speech import read_events
@@ -96,8 +98,17 @@ def bounded_ns(value: int) -> int:
     return value if value <= _INT64_MAX else 0
 
 
-def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) -> list[tuple[Span, SpanBody]]:
-    """Every span of trace frames, in the order of the record. Raises MalformedOtlp for a frame that cannot be read."""
+def normalise_spans(
+    frames: list[Frame],
+    sink: ContentSink,
+    listener: Listener,
+    prices: Prices = NO_PRICES,
+    judged: list[Evaluation] | None = None,
+) -> list[tuple[Span, SpanBody]]:
+    """Every span of trace frames, in the order of the record. Raises MalformedOtlp for a frame that cannot be read.
+
+    Evaluations that spans carry go to `judged`.
+    """
     records = records_of(Signal.TRACES, decode_bodies(Signal.TRACES, [frame.body for frame in frames]))
     if not len(records):
         return []
@@ -163,6 +174,7 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
         if plan.asides is not None:
             read_asides(span, plan.asides, dict(zip(plan.keys, attrs, strict=True)), events[i], sink)
         _judge(span, plan, attrs, events[i])
+        prices.settle(span)
         if (span.status_message or "") != statuses[i]:
             extra["status_message"] = statuses[i]  # As it was sent: the column has the exception's instead.
         if reader.heard:
@@ -176,6 +188,8 @@ def normalise_spans(frames: list[Frame], sink: ContentSink, listener: Listener) 
             resource=resources.id(resource, frame.tenant),
             scope=scopes.id(scope, frame.tenant),
         )
+        if plan.evaluations and judged is not None:
+            judged += evaluations_of_span(span, plan, attrs)
         result.append((span, body))
     return result
 

@@ -7,6 +7,7 @@ from store.model.aside_reader import read_record
 from store.model.columns import read_text
 from store.model.content import INLINE_BYTES_MAX, ContentSink, Pieces
 from store.model.dialect import dialect_of
+from store.model.evaluations import EVALUATION_EVENT, Evaluation, evaluation_of_event
 from store.model.ids import record_id
 from store.model.messages import parsed
 from store.model.normalise import Enclosing, bounded_ns, hex_ids, record_digests
@@ -20,8 +21,10 @@ from store.otlp.values import any_values, attribute_dicts, to_json
 from store.record import Frame, Signal
 
 
-def normalise_logs(frames: list[Frame], sink: ContentSink, listener: Listener) -> list[Event]:
-    """Every log record of log frames, in the order of the record. Raises MalformedOtlp."""
+def normalise_logs(
+    frames: list[Frame], sink: ContentSink, listener: Listener, judged: list[Evaluation] | None = None
+) -> list[Event]:
+    """Every log record of log frames, in the order of the record. Evaluations go to `judged`. Raises MalformedOtlp."""
     records = records_of(Signal.LOGS, decode_bodies(Signal.LOGS, [frame.body for frame in frames]))
     if not len(records):
         return []
@@ -73,6 +76,10 @@ def normalise_logs(frames: list[Frame], sink: ContentSink, listener: Listener) -
             extra=to_json(extra) if extra else "",
         )
         _fill(event, dialect, body=bodies[i], attributes=attrs, sink=sink, listener=listener)
+        if event.event_name == EVALUATION_EVENT and judged is not None:
+            found = evaluation_of_event(event, attrs)
+            if found is not None:
+                judged.append(found)
         result.append(event)
     return result
 

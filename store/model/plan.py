@@ -4,12 +4,12 @@ A shape is a scope name and the keys of a span's attributes. Its plan says which
 in which order, which are content, which rules can apply at all, and what stays an attribute.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from store.model.asides import Asides
-from store.model.columns import READERS
+from store.model.columns import READERS, read_text
 from store.model.dialect import dialect_of
 from store.model.rules import (
     STATUS,
@@ -24,6 +24,7 @@ from store.model.rules import (
     Path,
     ReasoningRule,
 )
+from store.model.span import PARTICULARS
 from store.otlp.values import unique
 
 MESSAGE_COLUMNS: Final = frozenset(
@@ -73,16 +74,26 @@ class Plan:
     reasoning: tuple[tuple[int, ReasoningRule], ...]
     compose: tuple[Composed, ...]
     approvals: ApprovalRule | None
+    conversation: tuple[int, ...]
+    """The sources of the conversation id, where the dialect's best is not the only one: which of them it is from is said."""
+    particulars: tuple[tuple[str, Callable[[Any], Any], tuple[int, ...]], ...]
+    metadata: tuple[tuple[int, str], ...]
+    """Attributes with metadata: the name of the member that one is, empty for one that holds an object of them."""
+    evaluations: tuple[int, ...]
     is_plain: bool = field(init=False)
     """Whether no column stands in a name or in a JSON value."""
     speaks_oddly: bool = field(init=False)
     """Whether messages or calls are spread over several attributes."""
+    is_particular: bool = field(init=False)
+    """Whether there is anything for `read_particulars` in spans of this shape."""
 
     def __post_init__(self) -> None:
         plain = not (self.names or self.inside or self.dialect.input_excludes_cache)
         object.__setattr__(self, "is_plain", plain)
         oddly = bool(self.indexed or self.indexed_tools or self.compose or self.approvals)
         object.__setattr__(self, "speaks_oddly", oddly)
+        particular = bool(self.particulars or self.metadata or self.conversation)
+        object.__setattr__(self, "is_particular", particular)
 
 
 class PlanMemory:
@@ -117,11 +128,12 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
     sources = _sources(dialect, keys, place)
     rules = [(place[key], dialect.content[key]) for key in keys if key in dialect.content]
     single = [(at, given[0]) for at, given in rules if len(given) == 1]
+    plain = {column: found for column, found in sources.items() if column not in PARTICULARS}
     return Plan(
         dialect=dialect,
         keys=keys,
-        texts=tuple((column, found) for column, found in sources.items() if column not in READERS),
-        others=tuple((column, READERS[column], found) for column, found in sources.items() if column in READERS),
+        texts=tuple((column, found) for column, found in plain.items() if column not in READERS),
+        others=tuple((column, READERS[column], found) for column, found in plain.items() if column in READERS),
         content=tuple(sorted(single, key=lambda one: one[1].rank)),
         shared=tuple((at, given) for at, given in rules if len(given) > 1),
         kept=tuple(place[key] for key in keys if key not in dialect.content),
@@ -147,7 +159,21 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
         compose=tuple(found for rule in dialect.compose if (found := _composed(rule, place)).parts),
         asides=dialect.asides.of_shape(keys),
         approvals=dialect.approvals if dialect.approvals and dialect.approvals.attribute in place else None,
+        conversation=_conversation(dialect, keys, sources),
+        particulars=tuple(
+            (column, READERS.get(column, read_text), found)
+            for column, found in sources.items()
+            if column in PARTICULARS
+        ),
+        metadata=tuple(_metadata(dialect, keys)),
+        evaluations=tuple(_judging(dialect, keys)),
     )
+
+
+def _conversation(dialect: Dialect, keys: tuple[str, ...], sources: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    found = sources.get("conversation_id", ())
+    only_best = len(found) == 1 and ("conversation_id", 0) in dialect.columns[keys[found[0]]]
+    return () if only_best else found
 
 
 def _sources(dialect: Dialect, keys: tuple[str, ...], place: dict[str, int]) -> dict[str, tuple[int, ...]]:
@@ -165,3 +191,19 @@ def _composed(rule: ComposeRule, place: dict[str, int]) -> Composed:
         tuple((kind, places) for kind, places in parts if places),
         tuple(place[key] for key in rule.finish_reason if key in place),
     )
+
+
+def _metadata(dialect: Dialect, keys: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    for at, key in enumerate(keys):
+        if key in dialect.metadata.objects:
+            yield at, ""
+        for prefix in dialect.metadata.prefixes:
+            if key.startswith(prefix) and key != prefix:
+                yield at, key[len(prefix) :]
+
+
+def _judging(dialect: Dialect, keys: tuple[str, ...]) -> Iterator[int]:
+    prefixes = tuple(name for name in dialect.evaluations if name.endswith("."))
+    for at, key in enumerate(keys):
+        if key in dialect.evaluations or key.startswith(prefixes):
+            yield at

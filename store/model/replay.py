@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from store.model.conversation import Message
 from store.model.ids import step_id
-from store.model.rows import DecisionRow, ReplayEvent, RunRow, ToolCallRow
-from store.model.span import Event, Span
+from store.model.rows import DecisionRow, EvaluationRow, ReplayEvent, RunRow, ToolCallRow
+from store.model.span import Span
 from store.model.times import rfc3339
 from store.model.tool_calls import name_step
 from store.model.trace import Trace, usage_leaves
@@ -55,14 +55,14 @@ class _Happening:
 
 @dataclass(slots=True)
 class Replay:
-    """What a replay is made of. `calls` and `decisions` come with their times; `evaluations` are log records."""
+    """What a replay is made of. `calls` and `decisions` come with their times; `evaluations` with ns."""
 
     run: RunRow
     traces: list[Trace]
     messages: list[Message]
     calls: list[tuple[ToolCallRow, Times]]
     decisions: list[tuple[DecisionRow, Times]]
-    evaluations: list[tuple[Event, dict[str, Any]]] = field(default_factory=list[tuple[Event, dict[str, Any]]])
+    evaluations: list[tuple[EvaluationRow, int]] = field(default_factory=list[tuple[EvaluationRow, int]])
 
     def events(self) -> Iterator[ReplayEvent]:
         """The events in order, positions from 0."""
@@ -230,14 +230,13 @@ class Replay:
                 yield _Happening(times.ended_ns, "", None, {}, order, settles=question)
 
     def _evaluated(self) -> Iterator[_Happening]:
-        for event, attributes in self.evaluations:
-            step = f"{event.trace_id}-{event.span_id}" if event.trace_id and event.span_id else None
+        for order, (one, time_ns) in enumerate(self.evaluations):
             yield _Happening(
-                event.time_ns or event.observed_ns, "evaluation", step,
-                {"name": attributes.get("gen_ai.evaluation.name"),
-                 "score": attributes.get("gen_ai.evaluation.score.value"),
-                 "label": attributes.get("gen_ai.evaluation.score.label"),
-                 "explanation": attributes.get("gen_ai.evaluation.explanation")},
+                time_ns, "evaluation", one.step_id,
+                {"name": one.name, "score": one.score, "label": one.label, "passed": one.passed,
+                 "explanation": one.explanation, "evaluator_name": one.evaluator_name, "target": one.target,
+                 "error_type": one.error_type},
+                order,
             )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ StepOutcome = Literal[
 ToolCallOutcome = Literal[
     "requested", "pending_approval", "denied", "ok", "error", "retried", "interrupted", "abandoned"
 ]  # fmt: skip
+CostSource = Literal["reported", "priced"]
 Verdict = Literal["allow", "deny", "modify", "warn", "escalate", "ask"]
 ReplayType = Literal[
     "run_started", "message", "reasoning", "tool_requested", "approval_asked", "decided", "tool_executed",
@@ -68,6 +69,14 @@ class RunRow:
     environment: str | None
     framework: str | None
     conversation_id: str | None
+    conversation_id_source: str | None
+    """The attribute that it was read from: some libraries have a narrower idea of a conversation than others."""
+    user_id: str | None
+    end_user_tenant: str | None
+    session_tags: list[str]
+    metadata: dict[str, Any]
+    agent_version: str | None
+    workflow_version: str | None
     status: RunStatus
     outcome_reason: str | None
     started_at: str | None
@@ -84,7 +93,17 @@ class RunRow:
     cache_read_tokens: int | None
     cache_write_tokens: int | None
     reasoning_tokens: int | None
+    reported_input_tokens: int | None
+    reported_output_tokens: int | None
+    reported_cache_read_tokens: int | None
+    reported_cache_write_tokens: int | None
+    reported_reasoning_tokens: int | None
+    reported_agrees: bool | None
+    """Whether the totals that the framework reported are what the leaves below them add up to."""
     cost_usd: float | None
+    cost_source: CostSource | None
+    unpriced_calls: int
+    """Calls with usage whose cost is neither reported nor in the table of prices: `cost_usd` is without them."""
     models: list[str]
     tools: list[str]
     trace_ids: list[str]
@@ -131,7 +150,15 @@ class StepRow:
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     cost_usd: float | None
+    cost_source: CostSource | None
     conversation_id: str | None
+    conversation_id_source: str | None
+    user_id: str | None
+    end_user_tenant: str | None
+    agent_version: str | None
+    workflow_version: str | None
+    prompt_name: str | None
+    prompt_version: str | None
     service_name: str | None
     dialect: str
     scope_name: str | None
@@ -266,6 +293,99 @@ class EventRow:
     truncated: bool = False
     """Whether something of it, its resource or its scope was cut: their attribute `spanledger.truncated` says what."""
     position: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRow:
+    """How a step was judged. `step_id` is null where the record names no step, or a response that no step gave."""
+
+    evaluation_id: str
+    run_id: str | None
+    step_id: str | None
+    trace_id: str | None
+    span_id: str | None
+    response_id: str | None
+    name: str
+    score: float | None
+    label: str | None
+    passed: bool | None
+    explanation: str | None
+    evaluator_name: str | None
+    evaluator_version: str | None
+    evaluator_kind: str | None
+    """As sent, in lower case: `llm`, `code`, `human`."""
+    target: str | None
+    case_id: str | None
+    error_type: str | None
+    """Of an evaluator that failed."""
+    source: Literal["otel_event", "openinference", "span_attributes"]
+    service_name: str | None
+    at: str | None
+    position: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRow:
+    """An agent in one version of it and of its service, with when its steps were first and last seen."""
+
+    agent_key: str
+    agent_name: str
+    agent_version: str | None
+    service_name: str | None
+    service_version: str | None
+    environment: str | None
+    frameworks: list[str]
+    first_seen_at: str | None
+    last_seen_at: str | None
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRow:
+    """A tool as it was offered to the models of an agent. `definition_hash` is the id of the definition's content.
+
+    Another definition of the same tool is another row, with the next `revision` and the hash that it follows.
+    """
+
+    tool_key: str
+    tool_name: str | None
+    agent_name: str | None
+    service_name: str | None
+    definition_hash: str | None
+    description: str | None
+    definition: Any
+    tool_sources: list[str]
+    mcp_servers: list[str]
+    revision: int
+    previous_hash: str | None
+    first_seen_at: str | None
+    last_seen_at: str | None
+    steps: int
+    """Model calls that were offered it."""
+    calls: int
+    """Of tools of this name in the service's runs, whatever the definition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRow:
+    """A system prompt as it was given to the models of an agent, or a prompt of which only the name is sent.
+
+    Another text under the same name is another row, with the next `revision` and the hash that it follows.
+    """
+
+    prompt_key: str
+    prompt_name: str | None
+    prompt_version: str | None
+    agent_name: str | None
+    service_name: str | None
+    prompt_hash: str | None
+    content_ids: list[str]
+    text: str | None
+    revision: int
+    previous_hash: str | None
+    first_seen_at: str | None
+    last_seen_at: str | None
+    steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,18 @@ class EventRule:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataRule:
+    """Where an application puts what it wants to find again: attributes with a JSON object, or one attribute a member.
+
+    `columns` are those that a member feeds where no attribute does, each with the members' names, best first.
+    """
+
+    objects: frozenset[str]
+    prefixes: tuple[str, ...]
+    columns: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """One dialect, compiled for lookup by attribute key."""
 
@@ -195,5 +207,10 @@ class Dialect:
     input_excludes_cache: bool = False
     """Input tokens leave out those that were read from or written to the cache."""
     events: dict[str, tuple[EventRule, ...]] = field(default_factory=dict[str, tuple[EventRule, ...]])
+    metadata: MetadataRule = MetadataRule(frozenset(), (), {})
+    evaluations: tuple[str, ...] = ()
+    """Attributes, or prefixes ending in a dot, that say how something was judged (store/model/evaluations.py)."""
+    totals_grow: bool = False
+    """An agent's totals go on from those of its span before: they are not summed."""
     source: str = ""
     """The name of its file, without the ending."""

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from store.model.call_book import CallBook
 from store.model.decisions import Decision, decisions_of
 from store.model.joining import RULE_NAMES, Joined, Rule
+from store.model.particulars import RunParticulars, of_a_run
 from store.model.span import Span
 from store.model.tally import MODEL_KINDS, Tally, summed, tally_of
 from store.model.tool_calls import ToolCall
-from store.model.trace import USAGE_KINDS, Trace, usage_leaves
+from store.model.totals import totals_of
+from store.model.trace import Trace
 
 IDLE_NS = 30 * 60 * 1_000_000_000
 """A run that says nothing for so long is no longer running: agents wait minutes for a model, not half hours."""
@@ -37,6 +39,8 @@ class Run:
     environment: str | None
     framework: str | None
     conversation_id: str | None
+    conversation_id_source: str | None
+    user_id: str | None
     status: str
     open_reason: str | None
     outcome_reason: str | None
@@ -56,6 +60,7 @@ class Run:
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     cost_usd: float | None
+    cost_source: str | None
     models: list[str]
     tools: list[str]
     trace_ids: list[str]
@@ -67,6 +72,7 @@ class Run:
     redacted: int
     first_sequence: int
     last_sequence: int
+    particulars: RunParticulars | None
     segments: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
 
@@ -88,12 +94,12 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
     decisions = decisions_of(run_id, calls, ordered)
     tallies = [tally_of(trace) for trace in ordered]
     tally = summed(tallies)
-    leaves = [leaf for trace in ordered for leaf in usage_leaves(trace.spans.values(), trace)]
+    totals = totals_of(ordered)
+    conversation_id = segments[0].facts.conversation_id
     head = tallies[0].root or ordered[0].ordered()[0]
     statuses = [_status(trace, one.root, calls) for trace, one in zip(ordered, tallies, strict=True)]
     status, reason = statuses[-1]
     open_reason = tallies[-1].open_reason
-    costs = [span.cost_usd for span in leaves if span.cost_usd is not None]
     run = Run(
         tenant=segments[0].facts.tenant,
         run_id=run_id,
@@ -104,7 +110,9 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         service_version=head.service_version,
         environment=head.environment,
         framework=tally.framework,
-        conversation_id=segments[0].facts.conversation_id,
+        conversation_id=conversation_id,
+        conversation_id_source=_source_of(conversation_id, ordered[0]) if conversation_id else None,
+        user_id=next((told.user_id for told in tally.particulars if told.user_id), None),
         status=status,
         open_reason=open_reason,
         outcome_reason=reason,
@@ -118,8 +126,9 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         tool_errors=sum(1 for call in calls if call.outcome == "error"),
         decisions=len(decisions),
         retries=sum(max(call.attempts - 1, 0) for call in calls),
-        **{name: _total(leaves, name) for name in USAGE_KINDS},
-        cost_usd=sum(costs) if costs else None,
+        **totals.used,
+        cost_usd=totals.cost_usd,
+        cost_source=totals.cost_source,
         models=sorted(tally.models),
         tools=sorted({call.name for call in calls if call.name}),
         trace_ids=[segment.facts.trace_id for segment in segments],
@@ -131,6 +140,7 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         redacted=tally.redacted,
         first_sequence=min(segment.facts.first_sequence for segment in segments),
         last_sequence=max(segment.facts.last_sequence for segment in segments),
+        particulars=of_a_run(tally.particulars, totals),
         segments=[
             _segment(segment, one, ended) for segment, one, (ended, _) in zip(segments, tallies, statuses, strict=True)
         ],
@@ -208,6 +218,6 @@ def _segment(segment: Joined, tally: Tally, status: str) -> dict[str, object]:
     }
 
 
-def _total(leaves: list[Span], name: str) -> int | None:
-    values = [value for span in leaves if (value := getattr(span, name)) is not None]
-    return sum(values) if values else None
+def _source_of(conversation_id: str, trace: Trace) -> str | None:
+    said = (span.conversation_source for span in trace.ordered() if span.conversation_id == conversation_id)
+    return next(said, None)

@@ -6,8 +6,11 @@ a reader of the single step wants.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
+
+from store.model.dialect import conversation_source
 
 
 @dataclass(slots=True)
@@ -58,6 +61,35 @@ class Aside(msgspec.Struct, omit_defaults=True):
     attempts_failed: int = 0
 
 
+class Particulars(msgspec.Struct, omit_defaults=True):
+    """What few spans say, and not every span shall carry: for whom, in which version, and totals of what is below.
+
+    One column holds it as JSON: a column of the widest table costs each span something, however few fill it.
+    `conversation_id_source` is there where it is not the one that the dialect likes best (see `Span.conversation_source`).
+    `metadata` is a JSON object as text. `system_messages` are the content ids of instructions that stand as the first of the
+    input messages. `reported_*` are totals under names of their own; a total under the names of usage is in `Span`.
+    """
+
+    conversation_id_source: str | None = None
+    user_id: str | None = None
+    end_user_tenant: str | None = None
+    session_tags: list[str] | None = None
+    metadata: str | None = None
+    agent_version: str | None = None
+    workflow_version: str | None = None
+    prompt_name: str | None = None
+    prompt_version: str | None = None
+    system_messages: list[str] | None = None
+    reported_input_tokens: int | None = None
+    reported_output_tokens: int | None = None
+    reported_cache_read_tokens: int | None = None
+    reported_cache_write_tokens: int | None = None
+    reported_reasoning_tokens: int | None = None
+
+
+PARTICULARS: Final = frozenset(Particulars.__struct_fields__)
+
+
 @dataclass(slots=True)
 class Span:
     """One version of one span. Times are UTC nanoseconds, 0 when unset; ids are hex; token counts None when not sent."""
@@ -98,6 +130,7 @@ class Span:
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
+    cost_source: str | None = None
     conversation_id: str | None = None
     agent_name: str | None = None
     agent_run_id: str | None = None
@@ -169,6 +202,21 @@ class Span:
         self.beside().all_messages = value
 
     # `previous_response_id`: the response that the step says it continues; Agent Framework calls it a conversation.
+    particulars: Particulars | None = None
+
+    def told(self) -> Particulars:
+        """Its particulars, to be filled."""
+        if self.particulars is None:
+            self.particulars = Particulars()
+        return self.particulars
+
+    @property
+    def conversation_source(self) -> str | None:
+        """The attribute that its conversation id was read from; None without one."""
+        if self.conversation_id is None:
+            return None
+        named = self.particulars and self.particulars.conversation_id_source
+        return named or conversation_source(self.scope_name, self.dialect)
 
     @property
     def model(self) -> str | None:

@@ -19,6 +19,7 @@ from store.model.span import Event, Span, ToolAnswer, ToolRequest, Verdict
 from store.otlp.values import to_json_bytes
 
 _ASSISTANT: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"assistant"')
+_SYSTEM: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"(?:system|developer)"')
 _PLAIN_ROLE: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"(user|assistant|system)"')
 _REMEMBERED_WORDS_MAX: Final = 4_000
 _WORDS_BYTES_MAX: Final = 4_096
@@ -87,6 +88,8 @@ class Listener:
                 spoken.tool_requests.extend(message.requests)
                 spoken.approvals.extend(message.approvals)
         if given is not None:
+            if isinstance(spoken, Span) and spoken.system_instructions is None and given.raws:
+                _find_instructions(spoken, given)
             answers: list[ToolAnswer] = []
             verdicts: list[Verdict] = []
             behind = len(given.ids)
@@ -229,6 +232,15 @@ def _may_tell(raw: bytes) -> bool:
     return (b"tool" in raw or b"eason" in raw or b"unction" in raw) or (
         b"think" in raw or b"thought" in raw or b"approv" in raw
     )
+
+
+def _find_instructions(span: Span, given: Pieces) -> None:
+    """Instructions that are sent as the first messages: they are an agent's prompt all the same."""
+    count = 0
+    while count < len(given.raws) and _SYSTEM.match(given.raws[count]):
+        count += 1
+    if count:
+        span.told().system_messages = given.ids[:count]
 
 
 def _text(value: Any) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from store.model.span import Span
+from store.model.span import Particulars, Span
 from store.model.trace import Trace
 from store.model.truncation import cut_steps
 
@@ -35,6 +35,7 @@ class Tally:
     """Names of agents by their own steps, and `agents_named` by others', in order of time."""
     agents_named: list[str] = field(default_factory=list[str])
     workflows: list[str] = field(default_factory=list[str])
+    particulars: list[Particulars] = field(default_factory=list[Particulars])
     kinds: set[str] = field(default_factory=set[str])
     models: set[str] = field(default_factory=set[str])
     frameworks: dict[str | None, int] = field(default_factory=dict[str | None, int])
@@ -81,6 +82,8 @@ def tally_of(trace: Trace) -> Tally:
             (tally.agents if kind == "agent" else tally.agents_named).append(span.agent_name)
         if span.workflow_name:
             tally.workflows.append(span.workflow_name)
+        if span.particulars is not None:
+            tally.particulars.append(span.particulars)
         if kind in MODEL_KINDS and span.model:
             tally.models.add(span.model)
         if kind == "llm":
@@ -112,6 +115,7 @@ def summed(tallies: list[Tally]) -> Tally:
         total.agents += one.agents
         total.agents_named += one.agents_named
         total.workflows += one.workflows
+        total.particulars += one.particulars
         total.kinds |= one.kinds
         total.models |= one.models
         for scope, rank in one.frameworks.items():

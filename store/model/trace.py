@@ -117,7 +117,7 @@ class Trace:
             )
             for span in self.spans.values()
         }
-        for event in sorted(self.events.values(), key=lambda event: (event.time_ns, event.sequence, event.ordinal)):
+        for event in in_order(self.events.values()):
             span_id = self.step_of(event)
             talk = said.get(span_id)
             if talk is not None and not talk.from_span:
@@ -154,6 +154,11 @@ class Trace:
                 }
             return self._responses.get(event.response_id, event.span_id or "")
         return event.span_id or ""
+
+
+def in_order(events: Iterable[Event]) -> list[Event]:
+    """Log records by their time, or where they say none by when they were observed: never by how they arrived."""
+    return sorted(events, key=lambda event: (event.time_ns or event.observed_ns, event.event_id))
 
 
 @dataclass(frozen=True, slots=True)

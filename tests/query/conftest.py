@@ -11,19 +11,33 @@ from starlette.testclient import TestClient
 
 from query.app import create_app
 from query.view import ReadLimits
-from store.contract import EventFilter, MetricFilter, Page, RunFilter, ViewStatus
+from store.contract import (
+    AgentFilter,
+    EvaluationFilter,
+    EventFilter,
+    MetricFilter,
+    Page,
+    PromptFilter,
+    RunFilter,
+    ToolFilter,
+    ViewStatus,
+)
 from store.errors import BadQuery, NotFound
 from store.model.rows import (
+    AgentRow,
     ContentRow,
     DecisionRow,
+    EvaluationRow,
     EventRow,
     MessageRow,
     MetricPointRow,
+    PromptRow,
     ReplayEvent,
     RunRow,
     StepDetail,
     StepRow,
     ToolCallRow,
+    ToolRow,
 )
 from store.record import DEFAULT_TENANT, Position
 from tests.builders import JOURNAL_ID
@@ -49,6 +63,10 @@ class FakeReader:
     replay_events: list[ReplayEvent] = field(default_factory=list)
     event_rows: list[EventRow] = field(default_factory=list)
     metric_rows: list[MetricPointRow] = field(default_factory=list)
+    evaluation_rows: list[EvaluationRow] = field(default_factory=list)
+    agent_rows: list[AgentRow] = field(default_factory=list)
+    tool_rows: list[ToolRow] = field(default_factory=list)
+    prompt_rows: list[PromptRow] = field(default_factory=list)
     content_rows: dict[str, ContentRow] = field(default_factory=dict)
     failure: Exception | None = None
     asked: Any = None
@@ -110,6 +128,24 @@ class FakeReader:
     ) -> Page[MetricPointRow]:
         self._answer(tenant, where)
         return _page(self.metric_rows, limit, cursor)
+
+    def evaluations(
+        self, tenant: str, where: EvaluationFilter, *, limit: int, cursor: str | None
+    ) -> Page[EvaluationRow]:
+        self._answer(tenant, where)
+        return _page(self.evaluation_rows, limit, cursor)
+
+    def agents(self, tenant: str, where: AgentFilter, *, limit: int, cursor: str | None) -> Page[AgentRow]:
+        self._answer(tenant, where)
+        return _page(self.agent_rows, limit, cursor)
+
+    def tools(self, tenant: str, where: ToolFilter, *, limit: int, cursor: str | None) -> Page[ToolRow]:
+        self._answer(tenant, where)
+        return _page(self.tool_rows, limit, cursor)
+
+    def prompts(self, tenant: str, where: PromptFilter, *, limit: int, cursor: str | None) -> Page[PromptRow]:
+        self._answer(tenant, where)
+        return _page(self.prompt_rows, limit, cursor)
 
     def content(self, tenant: str, content_id: str) -> ContentRow:
         self._answer(tenant)

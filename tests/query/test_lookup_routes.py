@@ -3,16 +3,20 @@
 import msgspec
 import pytest
 
-from store.contract import EventFilter, MetricFilter
+from store.contract import AgentFilter, EvaluationFilter, EventFilter, MetricFilter, PromptFilter, ToolFilter
 from store.record import Position
 from tests.builders import (
     JOURNAL_ID,
     TRACE_ID,
+    make_agent,
     make_content,
+    make_evaluation,
     make_event,
     make_metric_point,
+    make_prompt,
     make_step,
     make_step_detail,
+    make_tool,
 )
 
 
@@ -95,3 +99,49 @@ def test_content_is_given_as_it_was_sent(api, reader):
     reader.content_rows = {"content-1": make_content(text='{"a":  1}\n')}
     body = api.get("/v1/contents/content-1").json()
     assert body == {"content_id": "content-1", "media_type": "text/plain", "bytes": 10, "text": '{"a":  1}\n'}
+
+
+LISTED = {
+    "evaluations": (
+        make_evaluation, "evaluation_rows",
+        {"run": "run-1", "trace_id": TRACE_ID, "span_id": "00F067AA0BA902B7", "name": "relevance", "evaluator": "judge",
+         "service": "deploys", "since": "1", "until": "2"},
+        EvaluationFilter(
+            run="run-1", trace_id=TRACE_ID, span_id="00f067aa0ba902b7", name="relevance", evaluator="judge",
+            service="deploys", since_ns=1, until_ns=2,
+        ),
+    ),
+    "agents": (
+        make_agent, "agent_rows", {"agent": "release-manager", "service": "deploys"},
+        AgentFilter(agent="release-manager", service="deploys"),
+    ),
+    "tools": (
+        make_tool, "tool_rows",
+        {"tool": "deploy", "agent": "release-manager", "service": "deploys", "mcp_server": "deploys"},
+        ToolFilter(tool="deploy", agent="release-manager", service="deploys", mcp_server="deploys"),
+    ),
+    "prompts": (
+        make_prompt, "prompt_rows", {"prompt": "release", "agent": "release-manager", "service": "deploys"},
+        PromptFilter(prompt="release", agent="release-manager", service="deploys"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_a_dimension_is_listed_with_every_condition_and_in_pages(api, reader, name):
+    make, held, conditions, where = LISTED[name]
+    rows = [make(f"{name}-{n}") for n in range(3)]
+    setattr(reader, held, rows)
+    first = api.get(f"/v1/{name}", params=conditions | {"limit": 2}).json()
+    assert reader.asked == where
+    second = api.get(f"/v1/{name}", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert first[name] + second[name] == msgspec.to_builtins(rows)
+    assert second["next_cursor"] is None
+
+
+@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize(("parameter", "value"), [("agnet", "x"), ("limit", "0"), ("limit", "1001"), ("service", "")])
+def test_a_dimension_refuses_what_it_does_not_know(api, name, parameter, value):
+    response = api.get(f"/v1/{name}", params={parameter: value})
+    assert response.status_code == 422
+    assert response.json()["parameter"] == parameter

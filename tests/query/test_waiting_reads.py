@@ -23,6 +23,10 @@ READS = [
     "/v1/steps/step-1",
     "/v1/events",
     "/v1/metric-points",
+    "/v1/evaluations",
+    "/v1/agents",
+    "/v1/tools",
+    "/v1/prompts",
     "/v1/contents/content-1",
 ]
 

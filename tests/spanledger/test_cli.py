@@ -143,3 +143,17 @@ def test_import_ends_with_1_when_anything_was_refused_and_keeps_the_rest(command
 
 def test_import_refuses_a_signal_that_is_none(command):
     assert "'spans'" in _refused(command("import", CAPTURE / "001.pb", "--signal", "spans"), 2)[0]
+
+
+@pytest.mark.parametrize("arguments", [("serve",), ("rebuild",), ("runs",)])
+def test_a_table_of_prices_that_cannot_be_used_is_refused_before_anything_is_done(command, tmp_path, arguments):
+    table = tmp_path / "prices.toml"
+    table.write_text('[[price]]\nproviders = ["a"]\n')
+    folder = tmp_path / "data"
+    if arguments != ("serve",):
+        folder.mkdir()
+    error, hint = _refused(command(*arguments, "--data", str(folder), SPANLEDGER_PRICES=str(table)), 1)
+    assert str(table) in error
+    assert "entry 1: models, input, source, date must be said" in error
+    assert "--prices" in hint
+    assert not folder.exists() or not list(folder.iterdir())

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from store.record import Signal
@@ -35,3 +36,27 @@ def spans_body(*spans: dict[str, Any], service: str | None = None) -> Body:
         for key, value in said.items():
             span.attributes.add(key=key).value.string_value = value
     return Body(Signal.TRACES, request.SerializeToString())
+
+
+def logs_body(*records: dict[str, Any]) -> Body:
+    """Log records `{trace, span, at, event_name, body, ...attributes}`, with or without trace and span, as spans are."""
+    request = ExportLogsServiceRequest()
+    scope = request.resource_logs.add().scope_logs.add()
+    for given in records:
+        said = dict(given)
+        trace, span, body = said.pop("trace", None), said.pop("span", None), said.pop("body", {})
+        record = scope.log_records.add(
+            trace_id=bytes([trace] * 16) if trace else b"",
+            span_id=bytes([span] * 8) if span else b"",
+            time_unix_nano=NOON_NS + said.pop("at") * SECOND_NS,
+            event_name=said.pop("event_name"),
+        )
+        for key, value in body.items():
+            record.body.kvlist_value.values.add(key=key).value.string_value = value
+        for key, value in said.items():
+            added = record.attributes.add(key=key).value
+            if isinstance(value, float):
+                added.double_value = value
+            else:
+                added.string_value = value
+    return Body(Signal.LOGS, request.SerializeToString())

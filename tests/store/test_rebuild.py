@@ -9,9 +9,11 @@ from store.contract import RunFilter
 from store.errors import DataFolderLocked, JournalCorrupt, ViewError
 from store.folder import JOURNAL, VIEW, FolderLock, running_server
 from store.ledger import Ledger, rebuild
+from store.model.prices import Prices, read_prices
 from store.projection import Projection
 from store.record import FrameDraft, Signal
 from tests.store.ledger_bench import captures, draft_of, every_body, settled_digests
+from tests.store.spans import spans_body
 
 GARBAGE = FrameDraft("a", Signal.LOGS, b"\x0a\xff", (b"\x00" * 32,))
 DEMO = [draft_of(body) for body in captures()["spanledger-demo"]]
@@ -135,3 +137,30 @@ def test_a_rebuild_stays_away_from_a_folder_in_use(tmp_path):
         rebuild(tmp_path)
     assert not (tmp_path / VIEW).exists()
     lock.release()
+
+
+def test_another_table_of_prices_holds_for_what_comes_in_and_a_rebuild_prices_the_rest(tmp_path):
+    def call(trace: int) -> FrameDraft:
+        tokens = {"gen_ai.usage.input_tokens": "1000", "gen_ai.usage.output_tokens": "0"}
+        said = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "mine", "gen_ai.provider.name": "us", **tokens}
+        return draft_of(spans_body({"trace": trace, "span": 1, "start": trace, "end": 9, "name": "chat", **said}))
+
+    def costs(prices: Prices | None, *drafts: FrameDraft) -> list[tuple[float | None, int]]:
+        ledger = Ledger.open(data, prices=prices)
+        try:
+            for draft in drafts:
+                assert ledger.waiter.wait_for(ledger.journal.append(draft), 20)
+            runs = ledger.reader.runs("default", RunFilter(), limit=10, cursor=None).rows
+            return [(run.cost_usd, run.unpriced_calls) for run in runs]
+        finally:
+            ledger.close()
+
+    data, table = tmp_path / "data", tmp_path / "prices.toml"
+    table.write_text(
+        '[[price]]\nproviders = ["us"]\nmodels = ["mine"]\ninput = 2\noutput = 8\nsource = "x"\ndate = 2026-01-01\n'
+    )
+    prices = read_prices(table)
+    assert costs(None, call(1)) == [(None, 1)]
+    assert costs(prices, call(2)) == [(0.002, 0), (None, 1)]
+    rebuild(data, prices=prices)
+    assert costs(prices) == [(0.002, 0), (0.002, 0)]

@@ -10,6 +10,8 @@ CREATE TABLE IF NOT EXISTS runs (
     environment VARCHAR,
     framework VARCHAR,
     conversation_id VARCHAR,
+    conversation_id_source VARCHAR,
+    user_id VARCHAR,
     status VARCHAR NOT NULL,
     open_reason VARCHAR,
     outcome_reason VARCHAR,
@@ -29,6 +31,7 @@ CREATE TABLE IF NOT EXISTS runs (
     cache_write_tokens BIGINT,
     reasoning_tokens BIGINT,
     cost_usd DOUBLE,
+    cost_source VARCHAR,
     models VARCHAR[],
     tools VARCHAR[],
     trace_ids VARCHAR[],
@@ -40,5 +43,6 @@ CREATE TABLE IF NOT EXISTS runs (
     redacted BIGINT NOT NULL,
     first_sequence BIGINT NOT NULL,
     last_sequence BIGINT NOT NULL,
+    particulars VARCHAR USING COMPRESSION zstd,
     segments VARCHAR USING COMPRESSION zstd NOT NULL
 );

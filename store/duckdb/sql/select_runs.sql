@@ -18,6 +18,7 @@ WHERE ($agent IS NULL OR agent_name = $agent)
   AND ($trace_id IS NULL OR list_contains(trace_ids, $trace_id))
   AND ($tool IS NULL OR list_contains(tools, $tool))
   AND ($model IS NULL OR list_contains(models, $model))
+  AND ($user IS NULL OR user_id = $user)
   AND ($since_ns IS NULL OR start_ns >= $since_ns)
   AND ($until_ns IS NULL OR start_ns < $until_ns)
   AND ($q IS NULL OR contains(

@@ -9,7 +9,9 @@ from opentelemetry.proto.common.v1 import common_pb2
 
 from store.duckdb.present import attributes_of
 from store.model.content import Content, ContentSink
+from store.model.evaluations import Evaluation
 from store.model.normalise import normalise_spans
+from store.model.prices import NO_PRICES, Prices
 from store.model.span import Aside, Span, SpanBody, ToolAnswer, ToolRequest
 from store.model.talk import Listener
 from store.model.trace import Trace
@@ -61,6 +63,7 @@ class Normalised:
     rows: list[tuple[Span, SpanBody]]
     texts: dict[str, str]
     contents: list[Content]
+    judged: list[Evaluation]
 
     @property
     def span(self) -> Span:
@@ -81,20 +84,23 @@ class Normalised:
         return msgspec.json.decode(self.texts[content_id])
 
 
-def normalised(*requests: ExportTraceServiceRequest) -> Normalised:
+def normalised(*requests: ExportTraceServiceRequest, prices: Prices = NO_PRICES) -> Normalised:
     """Each request is a frame of its own."""
     sink = ContentSink()
     frames = [
         Frame(nth, FrameType.OTLP, TENANT, Signal.TRACES, NOON_NS + nth, 1, b"", request.SerializeToString())
         for nth, request in enumerate(requests, 1)
     ]
-    rows = normalise_spans(frames, sink, Listener(sink))
+    judged: list[Evaluation] = []
+    rows = normalise_spans(frames, sink, Listener(sink), prices, judged)
     contents = sink.take()
-    return Normalised(rows, {piece.content_id: piece.text for piece in contents}, contents)
+    return Normalised(rows, {piece.content_id: piece.text for piece in contents}, contents, judged)
 
 
-def normalise_one(attributes: dict[str, Any], *, scope: str = "some.scope", **fields: Any) -> Normalised:
-    return normalised(request_of({"attributes": attributes, **fields}, scope=scope))
+def normalise_one(
+    attributes: dict[str, Any], *, scope: str = "some.scope", prices: Prices = NO_PRICES, **fields: Any
+) -> Normalised:
+    return normalised(request_of({"attributes": attributes, **fields}, scope=scope), prices=prices)
 
 
 def make_span(span_id: str, parent: str | None = None, *, at: int = 0, until: int | None = None, **given: Any) -> Span:

@@ -1,0 +1,25 @@
+-- How steps were judged. One of a span's own attributes goes with that version of it (revision; 0: a log record's).
+CREATE TABLE IF NOT EXISTS evaluations (
+    tenant VARCHAR NOT NULL,
+    evaluation_id VARCHAR NOT NULL,
+    sequence BIGINT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    time_ns BIGINT NOT NULL,
+    trace_id VARCHAR,
+    span_id VARCHAR,
+    revision INTEGER NOT NULL,
+    source VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    score DOUBLE,
+    label VARCHAR,
+    passed BOOLEAN,
+    explanation VARCHAR USING COMPRESSION zstd,
+    evaluator_name VARCHAR,
+    evaluator_version VARCHAR,
+    evaluator_kind VARCHAR,
+    target VARCHAR,
+    case_id VARCHAR,
+    response_id VARCHAR,
+    error_type VARCHAR,
+    service_name VARCHAR
+);
