@@ -19,6 +19,8 @@ from tests.arrivals import Arrival, Record, answers, arrivals, arrived, as_sent,
 from tests.captured import NAMES, bodies, spans
 
 in_any_order = pytest.mark.parametrize("name", NAMES)
+# Both captures of DBOS run the workflow wf-run-001, so beside each other they are two attempts of one run.
+THE_SAME_WORKFLOW = "dbos-3.4-semconv"
 EXPECTED: dict[str, dict[str, Any]] = {}
 DETAILS = 1  # Every attribute of every step would take most of the time; `test_captures.py` asks for them.
 # The reader's questions that `answers` asks, and the one that is about the view itself.
@@ -75,10 +77,11 @@ def test_every_record_alone_from_the_last_to_the_first_twice_and_all_again_after
 
 
 def test_a_run_is_told_the_same_beside_all_others_as_alone() -> None:
-    records = [record for name in NAMES for record in records_of(name)]
+    names = [name for name in NAMES if name != THE_SAME_WORKFLOW]
+    records = [record for name in names for record in records_of(name)]
     together = told_of(tuple(records), as_sent(records))
     runs = {run["run_id"]: run for run in together["runs"]}
-    for name in NAMES:
+    for name in names:
         alone = expected(name)
         for run in alone["runs"]:
             assert difference(run, runs.pop(run["run_id"])) is None, name

@@ -4,7 +4,7 @@ from model_bench import NOON_NS, asks, is_told, make_span, trace_of
 
 from store.model.call_book import CallBook
 from store.model.decisions import Decision, decisions_of
-from store.model.span import ToolRequest
+from store.model.span import ToolRequest, Verdict
 from store.model.trace import Trace
 
 SECOND, THIRD = "b" * 32, "c" * 32
@@ -125,3 +125,9 @@ def test_a_guardrail_that_fails_blocks() -> None:
 
 def test_calls_that_nobody_was_asked_about_are_no_decisions() -> None:
     assert _decisions(trace_of(make_span("chat", **asks(("c1", "pay"))), make_span("t1", at=2, **RAN))) == []
+
+
+def test_what_a_guardrail_says_within_a_call_is_its_own_decision_and_not_the_calls() -> None:
+    guardrail = make_span("pii", "t1", at=3, kind="guardrail", verdicts=[Verdict(None, "warn", reason="flagged")])
+    [flagged] = _decisions(trace_of(make_span("chat", **asks(("c1", "pay"))), make_span("t1", at=2, **RAN), guardrail))
+    assert (flagged.kind, flagged.verdict, flagged.action, flagged.reason) == ("guardrail", "warn", "none", "flagged")

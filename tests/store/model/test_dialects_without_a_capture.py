@@ -235,8 +235,8 @@ def test_langgraphs_interrupt_over_traceloop_is_no_error() -> None:
 def test_a_temporal_activity_is_a_tool_of_its_workflow() -> None:
     sent = {"temporalWorkflowID": "w-1", "temporalRunID": "r-1", "temporalActivityID": "7"}
     span = normalise_one(sent, scope="temporalio.contrib.opentelemetry", name="RunActivity:charge_card").span
-    assert (span.tool_name, span.tool_call_id, span.conversation_id, span.agent_run_id, span.operation) == (
-        "charge_card", "7", "w-1", "r-1", "RunActivity",
+    assert (span.tool_name, span.tool_call_id, span.conversation_id, span.agent_run_id, span.workflow_id, span.operation) == (
+        "charge_card", "7", "w-1", "r-1", "w-1", "RunActivity",
     )  # fmt: skip
     root = normalise_one({}, scope="temporalio.contrib.opentelemetry", name="RunWorkflow:Payout").span
     assert (root.kind, root.workflow_name) == ("workflow_engine", "Payout")
