@@ -113,6 +113,8 @@ class Dialect:
     asides: Asides = NONE
     resumes_keep_run_id: bool = False
     """What goes on with a run says that run's id again (`agent_run_id`), so nothing else need join the two."""
+    agents_call_models: bool = False
+    """An agent of it does nothing without a model: a run that tells of no model call is not all there."""
 
     def marks(self, keys: Iterable[str]) -> bool:
         """Whether one of these attribute keys gives the dialect away."""
@@ -186,6 +188,7 @@ def _compile(name: str) -> Dialect:
         events={**(base.events if base else {}), **events},
         asides=compile_asides(own, base.asides if base else NONE),
         resumes_keep_run_id=own.get("resumes_keep_run_id", False),
+        agents_call_models=own.get("agents_call_models", False),
     )
 
 
