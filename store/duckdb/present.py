@@ -43,7 +43,7 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
         row["status"], row["open_reason"], row["last_event_ns"], row["last_received_ns"], now_ns=now_ns
     )
     missing = row["missing_root"] or row["missing_parents"] or row["unexecuted_tool_calls"] or row["truncated"]
-    partial = missing or status in ("incomplete", "abandoned")
+    partial = missing or row["models_unseen"] or status in ("incomplete", "abandoned")
     ended_ns = row["end_ns"]
     told = _of_a_run.decode(row["particulars"]) if row["particulars"] else NOTHING
     return RunRow(
@@ -97,6 +97,7 @@ def present_run(row: dict[str, Any], now_ns: int) -> RunRow:
             missing_parents=row["missing_parents"],
             unexecuted_tool_calls=row["unexecuted_tool_calls"],
             content_absent=row["content_absent"],
+            models_unseen=row["models_unseen"],
             truncated=row["truncated"],
             redacted=row["redacted"],
         ),

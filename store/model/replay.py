@@ -213,7 +213,7 @@ class Replay:
             }  # fmt: skip
             # One question can be decided twice: once in each continuation of the run.
             question = f"{decision.kind} {decision.tool_call_key or decision.decision_id} {times.requested_ns}"
-            if question not in asked:
+            if question not in asked and times.requested_ns:  # Some answers are sent without their question.
                 asked.add(question)
                 yield _Happening(
                     times.requested_ns, "approval_asked", decision.request_step, told, order, asks=question

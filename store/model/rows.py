@@ -37,6 +37,7 @@ class Completeness:
     missing_parents: int = 0
     unexecuted_tool_calls: int = 0
     content_absent: bool = False
+    models_unseen: bool = False
     truncated: int = 0
     redacted: int = 0
 

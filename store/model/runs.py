@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from store.model.call_book import CallBook
 from store.model.decisions import Decision, decisions_of
+from store.model.dialect import dialect_of_scope
 from store.model.joining import RULE_NAMES, Joined, Rule
 from store.model.particulars import RunParticulars, of_a_run
 from store.model.span import Span
@@ -68,6 +69,7 @@ class Run:
     missing_root: bool
     unexecuted_tool_calls: int
     content_absent: bool
+    models_unseen: bool
     truncated: int
     redacted: int
     first_sequence: int
@@ -136,6 +138,7 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         missing_root=tally.missing_root,
         unexecuted_tool_calls=sum(1 for call in calls if call.unexecuted),
         content_absent=bool(tally.llm_calls) and not tally.content_present,
+        models_unseen=tally.llm_calls == 0 and "agent" in tally.kinds and any(map(_lacks_models, ordered)),
         truncated=tally.truncated,
         redacted=tally.redacted,
         first_sequence=min(segment.facts.first_sequence for segment in segments),
@@ -146,6 +149,12 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
         ],
     )
     return WholeRun(run, segments, calls, decisions)
+
+
+def _lacks_models(trace: Trace) -> bool:
+    """Whether an agent ran that does nothing without a model."""
+    dialects = (dialect_of_scope(span.scope_name or "") for span in trace.spans.values() if span.kind == "agent")
+    return any(dialect is not None and dialect.agents_call_models for dialect in dialects)
 
 
 def _attempts(segments: list[Joined]) -> dict[str, str]:

@@ -6,7 +6,6 @@ asked.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -103,23 +102,33 @@ class Listener:
                 verdicts[:0] = message.verdicts
                 behind -= 1
             if answers or verdicts:
-                asked = self._asked_before(tenant, given, behind, {answer.id for answer in answers})
-                spoken.tool_answers.extend(_with_requests(answers, asked.requests))
-                for verdict in verdicts:
-                    spoken.say(replace(verdict, id=asked.questions.get(verdict.id or "", verdict.id)))
+                asked = self._asked_before(tenant, given, behind, len(answers))
+                spoken.tool_answers.extend(_with_requests(answers, asked))
+                if verdicts:
+                    self._take_verdicts(spoken, verdicts, given, behind)
 
-    def _asked_before(self, tenant: str, given: Pieces, behind: int, wanted: set[str | None]) -> Said:
+    def _asked_before(self, tenant: str, given: Pieces, behind: int, wanted: int) -> list[ToolRequest]:
         """What the assistant asked for right before the message at `behind`, in one message or (as items) in several."""
-        asked = Said("assistant")
+        asked: list[ToolRequest] = []
         for at in range(behind - 1, -1, -1):
             message = self._read(tenant, given.ids[at], given.raws[at])
             if message.role != "assistant":
                 break
-            asked.requests[:0] = message.requests
-            asked.questions |= message.questions
-            if wanted and wanted <= {request.id for request in asked.requests}:
+            asked = message.requests + asked if asked else message.requests
+            if len(asked) >= wanted:
                 break
         return asked
+
+    def _take_verdicts(self, spoken: Span | Event, verdicts: list[Verdict], given: Pieces, behind: int) -> None:
+        """Verdicts name the call, or only the question: then the question before them names the call."""
+        questions: dict[str, str] = {}
+        for at in range(behind - 1, -1, -1):
+            message = self._read(spoken.tenant, given.ids[at], given.raws[at])
+            if message.role != "assistant":
+                break
+            questions |= message.questions
+        for verdict in verdicts:
+            spoken.say(replace(verdict, id=questions.get(verdict.id or "", verdict.id)))
 
     def _read(self, tenant: str, piece_id: str, raw: bytes) -> Said:
         known = self._said.get(piece_id)
@@ -215,16 +224,20 @@ def _request(part: dict[str, Any], id_key: str, arguments: str | None) -> ToolRe
     return ToolRequest(_text(part.get(id_key)), _text(part.get("name")), arguments)
 
 
-def _with_requests(answers: list[ToolAnswer], requests: list[ToolRequest]) -> Iterator[ToolAnswer]:
+def _with_requests(answers: list[ToolAnswer], requests: list[ToolRequest]) -> list[ToolAnswer]:
     """Each answer with the name and arguments of its request: by id, or the one for the one where the ids differ."""
+    if len(answers) == len(requests) == 1:
+        asked, answer = requests[0], answers[0]
+        return [ToolAnswer(answer.id, answer.result, asked.name, asked.arguments)]
+    found: list[ToolAnswer] = []
     by_id = {request.id: request for request in requests if request.id}
+    answered = {answer.id for answer in answers}
+    unasked = sum(1 for answer in answers if answer.id not in by_id)
+    lone = [request for request in requests if request.id not in answered] if unasked == 1 else []
     for answer in answers:
-        asked = by_id.get(answer.id or "")
-        if asked is None and requests:
-            unasked = sum(1 for one in answers if one.id not in by_id)
-            lone = [request for request in requests if not any(request.id == one.id for one in answers)]
-            asked = lone[0] if unasked == len(lone) == 1 else None
-        yield answer if asked is None else ToolAnswer(answer.id, answer.result, asked.name, asked.arguments)
+        asked = by_id.get(answer.id or "") or (lone[0] if len(lone) == 1 and answer.id not in by_id else None)
+        found.append(answer if asked is None else ToolAnswer(answer.id, answer.result, asked.name, asked.arguments))
+    return found
 
 
 def _may_tell(raw: bytes) -> bool:

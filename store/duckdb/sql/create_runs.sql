@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS runs (
     missing_root BOOLEAN NOT NULL,
     unexecuted_tool_calls BIGINT NOT NULL,
     content_absent BOOLEAN NOT NULL,
+    models_unseen BOOLEAN NOT NULL,
     truncated BIGINT NOT NULL,
     redacted BIGINT NOT NULL,
     first_sequence BIGINT NOT NULL,

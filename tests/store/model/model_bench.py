@@ -11,8 +11,12 @@ from store.duckdb.present import attributes_of
 from store.model.content import Content, ContentSink
 from store.model.evaluations import Evaluation
 from store.model.normalise import normalise_spans
+<<<<<<< HEAD
 from store.model.prices import NO_PRICES, Prices
 from store.model.span import Aside, Span, SpanBody, ToolAnswer, ToolRequest
+=======
+from store.model.span import Aside, Event, Span, SpanBody, ToolAnswer, ToolRequest
+>>>>>>> wt-runs
 from store.model.talk import Listener
 from store.model.trace import Trace
 from store.record import Frame, FrameType, Signal
@@ -114,6 +118,17 @@ def make_span(span_id: str, parent: str | None = None, *, at: int = 0, until: in
     }  # fmt: skip
     beside = {name: given.pop(name) for name in Aside.__struct_fields__ if name in given}
     return Span(**(fields | given), aside=Aside(**beside) if beside else None)
+
+
+def make_event(event_id: str, *, at: int = 0, **given: Any) -> Event:
+    """A log record of the bench's trace, `at` milliseconds after noon."""
+    fields: dict[str, Any] = {
+        "tenant": TENANT, "event_id": event_id, "sequence": 1, "ordinal": 0, "received_ns": NOON_NS, "trace_id": TRACE,
+        "span_id": None, "event_name": None, "severity_number": 0, "severity_text": None, "time_ns": NOON_NS + at * MS,
+        "observed_ns": 0, "service_name": "bench", "scope_name": None, "scope_version": None, "dialect": "other", "body": "",
+        "attributes": "", "pieces": "", "resource": "", "scope": "", "extra": "",
+    }  # fmt: skip
+    return Event(**(fields | given))
 
 
 def trace_of(*spans: Span, trace_id: str = TRACE) -> Trace:

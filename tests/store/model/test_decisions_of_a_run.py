@@ -1,6 +1,6 @@
 from typing import Any
 
-from model_bench import NOON_NS, asks, is_told, make_span, trace_of
+from model_bench import NOON_NS, asks, is_told, make_event, make_span, trace_of
 
 from store.model.call_book import CallBook
 from store.model.decisions import Decision, decisions_of
@@ -127,7 +127,109 @@ def test_calls_that_nobody_was_asked_about_are_no_decisions() -> None:
     assert _decisions(trace_of(make_span("chat", **asks(("c1", "pay"))), make_span("t1", at=2, **RAN))) == []
 
 
+<<<<<<< HEAD
 def test_what_a_guardrail_says_within_a_call_is_its_own_decision_and_not_the_calls() -> None:
     guardrail = make_span("pii", "t1", at=3, kind="guardrail", verdicts=[Verdict(None, "warn", reason="flagged")])
     [flagged] = _decisions(trace_of(make_span("chat", **asks(("c1", "pay"))), make_span("t1", at=2, **RAN), guardrail))
     assert (flagged.kind, flagged.verdict, flagged.action, flagged.reason) == ("guardrail", "warn", "none", "flagged")
+=======
+def _resumed(*verdicts: Verdict, ran: bool = True, **agent: Any) -> Trace:
+    tool = [make_span("t2", "agent", at=52, **RAN)] if ran else []
+    agent_step = make_span("agent", at=50, until=60, kind="agent", verdicts=list(verdicts), **agent)
+    return trace_of(agent_step, *tool, trace_id=SECOND)
+
+
+def test_a_verdict_that_was_sent_is_explicit_with_its_reason_and_who_gave_it() -> None:
+    [allowed] = _decisions(_asked(), _resumed(Verdict("c1", "allow", reason="fine")))
+    assert (allowed.verdict, allowed.action, allowed.reason, allowed.evidence) == (
+        "allow",
+        "executed",
+        "fine",
+        "explicit",
+    )
+    assert (allowed.decided_ns, allowed.wait_ns) == (NOON_NS + 50_000_000, 47_000_000)
+    [unseen] = _decisions(_asked(), _resumed(Verdict("c1", "allow"), ran=False))
+    assert (unseen.verdict, unseen.action) == ("allow", "none")
+    [denied] = _decisions(_asked(), _resumed(Verdict("c1", "deny"), ran=False))
+    assert (denied.verdict, denied.action, denied.evidence) == ("deny", "blocked", "explicit")
+
+
+def test_an_approved_call_that_never_shows_up_is_still_to_be_executed() -> None:
+    [call] = CallBook("run").read([_asked(), _resumed(Verdict("c1", "allow"), ran=False)])
+    assert (call.outcome, call.unexecuted) == ("requested", True)
+    told = trace_of(
+        make_span("agent", at=50, until=60, kind="agent", verdicts=[Verdict("c1", "allow")]),
+        make_span("next", "agent", at=55, **is_told(c1="paid")),
+        trace_id=SECOND,
+    )
+    [call] = CallBook("run").read([_asked(), told])
+    assert (call.outcome, call.unexecuted, call.result) == ("ok", True, "paid")
+
+
+def test_what_was_answered_without_saying_what_it_means_is_the_reason_of_what_followed() -> None:
+    [allowed] = _decisions(_asked(), _resumed(Verdict(None, None, reason='{"decision": "approve"}')))
+    assert (allowed.verdict, allowed.evidence, allowed.reason) == ("allow", "inferred", '{"decision": "approve"}')
+
+
+def _blocked(verdict: Verdict, **tool: Any) -> Trace:
+    return trace_of(
+        make_span("tool", until=9, kind="tool", tool_name="pay", tool_call_id="c1", **tool),
+        make_span("wait", "tool", at=1, until=6, kind="approval_wait", verdicts=[verdict]),
+    )
+
+
+def test_a_step_of_waiting_within_a_calls_step_decides_on_that_call() -> None:
+    [allowed] = _decisions(_blocked(Verdict(None, "allow"), result="paid"))
+    assert (allowed.kind, allowed.target, allowed.verdict, allowed.action) == (
+        "human_approval",
+        "pay",
+        "allow",
+        "executed",
+    )
+    assert (allowed.requested_ns, allowed.decided_ns) == (NOON_NS + 1_000_000, NOON_NS + 6_000_000)
+    trace = _blocked(Verdict(None, "deny"))
+    [denied], [call] = _decisions(trace), CallBook("run").read([trace])
+    assert (denied.verdict, denied.action, call.outcome, call.executions) == ("deny", "blocked", "denied", [])
+    assert call.outcomes() == {f"{trace.trace_id}-tool": "denied"}
+
+
+def test_a_rule_that_lets_a_call_run_made_nobody_wait() -> None:
+    trace = _blocked(Verdict(None, "allow", "permission_rule", "config"), result="ok")
+    [decision], [call] = _decisions(trace), CallBook("run").read([trace])
+    assert (decision.kind, decision.decided_by_kind, call.wait_ns) == ("permission_rule", "config", None)
+
+
+def test_a_record_and_a_step_of_one_verdict_are_one_decision() -> None:
+    trace = _blocked(Verdict(None, "allow"), result="ok")
+    trace.hear(make_event("e1", at=6, verdicts=[Verdict("c1", "allow")]))
+    [decision] = _decisions(trace)
+    assert (decision.wait_ns, decision.decide_step) == (5_000_000, f"{trace.trace_id}-wait")
+    alone = trace_of(make_span("tool", until=9, kind="tool", tool_name="pay", tool_call_id="c1", result="ok"))
+    alone.hear(make_event("e1", at=6, verdicts=[Verdict("c1", "allow")]))
+    [told] = _decisions(alone)
+    assert (told.verdict, told.decided_ns, told.decide_step) == ("allow", NOON_NS + 6_000_000, None)
+
+
+def test_a_workflow_that_waits_for_word_from_outside_is_a_question_that_is_inferred() -> None:
+    [wait] = _decisions(trace_of(make_span("flow", until=9, kind="workflow_engine"),
+                                 make_span("recv", "flow", at=1, until=6, kind="approval_wait")))  # fmt: skip
+    assert (wait.verdict, wait.action, wait.evidence, wait.wait_ns) == ("ask", "none", "inferred", 5_000_000)
+
+
+def test_a_guardrail_decides_by_its_name_and_as_it_says() -> None:
+    said = make_span("check", kind="guardrail", verdicts=[Verdict(None, "warn", "guardrail", reason="flagged")])
+    silent = make_span("filter", at=1, kind="guardrail", outcome="error")
+    told = [(one.decided_by, one.verdict, one.reason, one.evidence) for one in _decisions(trace_of(said, silent))]
+    assert told == [("check", "warn", "flagged", "explicit"), ("filter", "deny", None, "inferred")]
+
+
+def test_a_call_waited_as_long_as_somebody_was_asked_while_it_ran() -> None:
+    trace = trace_of(
+        make_span("sdk", kind="mcp_client", mcp_method="tools/call", tool_name="pay", until=9),
+        make_span("ask", "sdk", at=2, until=7, kind="mcp_server", mcp_method="elicitation/create"),
+    )
+    [call] = (calls := CallBook("run").read([trace]))
+    assert call.wait_ns is None
+    decisions_of("run", calls, [trace])
+    assert call.wait_ns == 5_000_000
+>>>>>>> wt-runs

@@ -1,11 +1,14 @@
 """One logical call out of the places that tell of it: rules (a) to (e) of the schema, as far as mapped dialects send them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from model_bench import asks, is_told, make_span, trace_of
 
 from store.model.call_book import CallBook
+from store.model.dialect import UNKNOWN
+from store.model.span import ToolAnswer, ToolRequest
 from store.model.tool_calls import ToolCall
 from store.model.trace import Trace
 
@@ -245,3 +248,126 @@ def test_a_thousand_calls_of_one_tool_without_ids_each_find_their_request() -> N
     tools = [make_span(f"t{n:04d}", "chat", at=2 + n, **_tool()) for n in range(1000)]
     calls = _calls(trace_of(make_span("chat", **asks(*requests)), *tools))
     assert [(call.id, _ids(call.executions)) for call in calls] == [(f"c{n:04d}", [f"t{n:04d}"]) for n in range(1000)]
+
+
+def test_a_call_id_that_comes_again_for_another_tool_is_another_call() -> None:
+    calls = _calls(
+        trace_of(
+            make_span("chat", **asks(("call_1", "look"))),
+            make_span("t1", at=2, **_tool("look", "call_1", result="seen")),
+            make_span("chat2", at=4, kind="llm", tool_requests=[ToolRequest("call_1", "pay", None)],
+                      tool_answers=[ToolAnswer("call_1", "seen", "look")]),
+            make_span("t2", at=6, **_tool("pay", "call_1", result="paid")),
+            make_span("end", at=8, kind="llm", tool_answers=[ToolAnswer("call_1", "paid", "pay")]),
+        )
+    )  # fmt: skip
+    assert [(call.name, call.result, len(call.told), call.attempts) for call in calls] == [
+        ("look", "seen", 1, 1),
+        ("pay", "paid", 1, 1),
+    ]
+    assert len({call.key for call in calls}) == 2
+
+
+def test_an_open_request_takes_the_id_under_which_its_answer_came() -> None:
+    recalled = ToolAnswer("call_1", "18C", "weather", "args")
+    asked = make_span("chat", **asks(("fc_1", "weather"), arguments="args"))
+    [call] = _calls(trace_of(asked, make_span("next", at=4, kind="llm", tool_answers=[recalled])))
+    assert (call.id, call.result, call.outcome, call.requesting) == ("call_1", "18C", "ok", asked)
+    # Not where the arguments are others, or where something else tells of the request's own id.
+    other = ToolAnswer("call_1", "18C", "weather", "other args")
+    assert len(_calls(trace_of(asked, make_span("next", at=4, kind="llm", tool_answers=[other])))) == 2
+    ran = make_span("t1", at=2, **_tool("weather", "fc_1", arguments="args"))
+    assert len(_calls(trace_of(asked, ran, make_span("next", at=4, kind="llm", tool_answers=[recalled])))) == 2
+
+
+def test_a_request_that_was_not_sent_is_known_from_the_history_before_its_answer() -> None:
+    silent, tool = make_span("chat", kind="llm"), make_span("t1", at=2, **_tool("weather"))
+    told = make_span("next", at=4, kind="llm", tool_answers=[ToolAnswer("c1", "18C", "weather", "args")])
+    [call] = _calls(trace_of(silent, tool, told))
+    assert (call.id, call.requesting, _ids(call.executions), call.arguments) == ("c1", silent, ["t1"], "args")
+    # What was asked for and done before the run began is none of its calls.
+    assert _calls(trace_of(told)) == []
+
+
+def test_c_a_server_in_the_agents_own_process_answers_the_call_in_whose_time_it_does() -> None:
+    def calls(at: int) -> list[ToolCall]:
+        return _calls(
+            trace_of(
+                make_span("host", until=20),
+                make_span("tool", "host", at=2, until=9, **_tool("mcp__bank__pay", "c1")),
+                make_span("server", "host", at=at, until=at + 2, **_mcp("server")),
+            )
+        )
+
+    [call] = calls(4)
+    assert (call.source, _ids(call.executions), _ids(call.servers)) == ("mcp", ["tool"], ["server"])
+    assert len(calls(8)) == len(calls(1)) == 2
+
+
+def test_a_step_within_a_calls_step_is_no_second_execution() -> None:
+    [call] = _calls(
+        trace_of(
+            make_span("tool", until=9, **_tool(call_id="c1")),
+            make_span("inner", "tool", at=2, **_tool(call_id="c1", result="paid", outcome="error")),
+        )
+    )
+    assert (_ids(call.executions), call.attempts, call.result, call.outcome) == (["tool"], 1, "paid", "error")
+
+
+def _handoff(**given: Any) -> list[ToolCall]:
+    return _calls(
+        trace_of(
+            make_span("agent", until=20, kind="agent", agent_name="triage"),
+            make_span("chat", "agent", at=1, **asks(("c1", "look"), ("c2", "transfer_to_weather_agent"))),
+            make_span("handoff", "agent", at=3, kind="handoff", **given),
+        )
+    )
+
+
+def test_a_handoff_that_does_not_say_to_whom_is_the_one_that_its_agent_asked_for() -> None:
+    for given in ({}, {"tool_name": "weather-agent"}):
+        assert [(call.id, call.source, len(call.executions)) for call in _handoff(**given)] == [
+            ("c1", None, 0),
+            ("c2", "handoff", 1),
+        ]
+    assert [call.id for call in _handoff(tool_name="billing-agent")] == ["c1", "c2", None]
+
+
+def _attempts(first: dict[str, Any], second: dict[str, Any]) -> list[ToolCall]:
+    one = trace_of(make_span("a1", **_tool("look")), make_span("a2", at=4, **_tool("pay", **first)))
+    two = trace_of(make_span("b1", at=50, **_tool(**second)), trace_id=OTHER_TRACE)
+    return CallBook("run", {OTHER_TRACE: one.trace_id}).read([one, two])
+
+
+def test_what_an_attempt_did_last_and_the_next_one_does_again_is_one_call_that_was_made_twice() -> None:
+    [_, paid] = _attempts({}, {"name": "pay"})
+    assert (paid.attempts, _ids(paid.executions)) == (2, ["a2", "b1"])
+    # What had ended before the attempt's last step is not done again; the next of its kind is another call.
+    assert [call.attempts for call in _attempts({}, {"name": "look"})] == [1, 1, 1]
+    assert [call.attempts for call in _attempts({"arguments": "a"}, {"name": "pay", "arguments": "b"})] == [1, 1, 1]
+    alone = trace_of(make_span("b1", at=50, **_tool()), trace_id=OTHER_TRACE)
+    assert len(_calls(trace_of(make_span("a2", at=4, **_tool())), alone)) == 2
+
+
+def test_attempts_within_a_step_count_with_its_executions() -> None:
+    [call] = _calls(trace_of(make_span("t1", **_tool(attempts_failed=2))))
+    assert (call.attempts, call.outcome) == (3, "ok")
+
+
+def test_where_a_resume_keeps_the_runs_id_an_execution_that_comes_again_had_stopped_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = (
+        trace_of(make_span("t1", **_tool(call_id="c1"))),
+        trace_of(make_span("t2", at=50, **_tool(call_id="c1")), trace_id=OTHER_TRACE),
+    )
+    [twice] = _calls(first, second)
+    assert (twice.attempts, twice.interruptions) == (2, [])
+    monkeypatch.setattr(
+        "store.model.call_book.dialect_of_scope", lambda _scope: replace(UNKNOWN, resumes_keep_run_id=True)
+    )
+    [asked] = _calls(first, second)
+    assert (_ids(asked.interruptions), _ids(asked.executions), asked.attempts) == (["t1"], ["t2"], 1)
+    assert asked.asking is not None
+    assert asked.outcomes() == {f"{asked.asking.trace_id}-t1": "interrupted"}
+    assert "again" in (asked.supposed_by or "")
