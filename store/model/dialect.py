@@ -36,108 +36,6 @@ NORMALISER_VERSION: Final = 3
 
 OTHER: Final = "other"
 _VOCABULARY: Final = "vocabulary"
-<<<<<<< HEAD
-=======
-_SPAN_KINDS: Final = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
-
-
-@dataclass(frozen=True, slots=True)
-class KindRule:
-    """A step is of `kind` (or `values[value]`) where `attribute` is present and span kind and name fit (0, None: any)."""
-
-    attribute: str
-    kind: str | None
-    values: dict[str, str]
-    span_kind: int
-    span_name: re.Pattern[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeRule:
-    """A step has `outcome` where `attribute`, its own or its exception's, is there and, given `values`, one of them."""
-
-    attribute: str
-    outcome: str
-    values: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ContentRule:
-    """The column that a content attribute feeds, its rank among the column's sources, and the step kinds it holds for.
-
-    `only_json`: a value that is not a JSON object or array is not what the column wants. `inside` and `call_id` are paths
-    into a JSON value that wraps the content, and the tool call's id with it; leading nowhere, the value is taken whole.
-    """
-
-    column: str
-    rank: int
-    kinds: frozenset[str] = frozenset()
-    only_json: bool = False
-    inside: tuple[str, ...] = ()
-    call_id: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SpanNameRule:
-    """The column that the group `value` of a pattern on the span's name feeds, for some step kinds (none: all) or roots."""
-
-    column: str
-    pattern: re.Pattern[str]
-    kinds: frozenset[str]
-    root: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalRule:
-    """Where a run says that it waits for approvals: a JSON attribute and the path to a list in it."""
-
-    attribute: str
-    path: str
-    id: str
-    tool_name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class EventRule:
-    """How a log record carries messages: its body is one (`body` column, `role`), or its attributes are a span's."""
-
-    body: str | None
-    role: str
-    attributes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """One dialect, compiled for lookup by attribute key."""
-
-    name: str
-    title: str
-    scopes: tuple[str, ...]
-    marker_keys: frozenset[str]
-    marker_prefixes: tuple[str, ...]
-    columns: dict[str, tuple[str, int]]
-    """Attribute key -> (column, rank among the column's sources)."""
-    content: dict[str, ContentRule]
-    indexed: dict[str, str]
-    """Attribute prefix -> message column."""
-    kinds: tuple[KindRule, ...]
-    outcomes: tuple[OutcomeRule, ...]
-    span_names: tuple[SpanNameRule, ...]
-    approvals: ApprovalRule | None
-    results_always_sent: bool = False
-    """A tool's step without a result did not run to its end: it stopped to ask somebody."""
-    events: dict[str, EventRule] = field(default_factory=dict[str, EventRule])
-    asides: Asides = NONE
-    resumes_keep_run_id: bool = False
-    """What goes on with a run says that run's id again (`agent_run_id`), so nothing else need join the two."""
-    agents_call_models: bool = False
-    """An agent of it does nothing without a model: a run that tells of no model call is not all there."""
-
-    def marks(self, keys: Iterable[str]) -> bool:
-        """Whether one of these attribute keys gives the dialect away."""
-        return any(key in self.marker_keys or key.startswith(self.marker_prefixes) for key in keys)
->>>>>>> wt-runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +82,7 @@ def _compile(name: str) -> Dialect:
         results_always_sent=own.get("results_always_sent", False),
         asides=compile_asides(own, base.asides),
         resumes_keep_run_id=own.get("resumes_keep_run_id", False),
-<<<<<<< HEAD
+        agents_call_models=own.get("agents_call_models", False),
         arguments_are_loose=own.get("arguments_are_loose", False),
         input_excludes_cache=own.get("input_excludes_cache", False),
         events=base.events | {event: _event_rules(rules) for event, rules in own.get("events", {}).items()},
@@ -192,9 +90,6 @@ def _compile(name: str) -> Dialect:
         evaluations=tuple(own.get("evaluations", base.evaluations)),
         totals_grow=own.get("totals_grow", False),
         source=name,
-=======
-        agents_call_models=own.get("agents_call_models", False),
->>>>>>> wt-runs
     )
 
 

@@ -200,6 +200,8 @@ class Dialect:
     asides: Asides = NONE
     results_always_sent: bool = False
     """A tool's step without a result did not run to its end: it stopped to ask somebody."""
+    agents_call_models: bool = False
+    """An agent of it does nothing without a model, so a run without model calls was not recorded whole."""
     resumes_keep_run_id: bool = False
     """What goes on with a run says that run's id again (`agent_run_id`), so nothing else need join the two."""
     arguments_are_loose: bool = False

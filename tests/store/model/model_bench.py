@@ -11,12 +11,8 @@ from store.duckdb.present import attributes_of
 from store.model.content import Content, ContentSink
 from store.model.evaluations import Evaluation
 from store.model.normalise import normalise_spans
-<<<<<<< HEAD
 from store.model.prices import NO_PRICES, Prices
-from store.model.span import Aside, Span, SpanBody, ToolAnswer, ToolRequest
-=======
 from store.model.span import Aside, Event, Span, SpanBody, ToolAnswer, ToolRequest
->>>>>>> wt-runs
 from store.model.talk import Listener
 from store.model.trace import Trace
 from store.record import Frame, FrameType, Signal

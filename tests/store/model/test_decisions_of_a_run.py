@@ -127,12 +127,12 @@ def test_calls_that_nobody_was_asked_about_are_no_decisions() -> None:
     assert _decisions(trace_of(make_span("chat", **asks(("c1", "pay"))), make_span("t1", at=2, **RAN))) == []
 
 
-<<<<<<< HEAD
 def test_what_a_guardrail_says_within_a_call_is_its_own_decision_and_not_the_calls() -> None:
     guardrail = make_span("pii", "t1", at=3, kind="guardrail", verdicts=[Verdict(None, "warn", reason="flagged")])
     [flagged] = _decisions(trace_of(make_span("chat", **asks(("c1", "pay"))), make_span("t1", at=2, **RAN), guardrail))
     assert (flagged.kind, flagged.verdict, flagged.action, flagged.reason) == ("guardrail", "warn", "none", "flagged")
-=======
+
+
 def _resumed(*verdicts: Verdict, ran: bool = True, **agent: Any) -> Trace:
     tool = [make_span("t2", "agent", at=52, **RAN)] if ran else []
     agent_step = make_span("agent", at=50, until=60, kind="agent", verdicts=list(verdicts), **agent)
@@ -232,4 +232,3 @@ def test_a_call_waited_as_long_as_somebody_was_asked_while_it_ran() -> None:
     assert call.wait_ns is None
     decisions_of("run", calls, [trace])
     assert call.wait_ns == 5_000_000
->>>>>>> wt-runs
