@@ -147,6 +147,13 @@ class Receiver(Collector):
         return Life(told, self._doors.otlp_http)
 
     def _serve(self, record: Record) -> None:
+        try:
+            self._live(record)
+        except Exception as error:  # noqa: BLE001 - nobody else would hear that no request is taken any more
+            _log.error("receiver_abandoned", exc_info=error)
+            self._give_up(FrontDoorError("the receiver process cannot be kept alive", "report the log's last error"))
+
+    def _live(self, record: Record) -> None:
         """Take what the process sends; where it dies, begin another."""
         life: Life | None = self._life
         room = self._room_in(record)
@@ -197,7 +204,7 @@ class Receiver(Collector):
         self._died.inc()
         _log.error("receiver_died", exit_status=status, cause=died, effect="what it had not acknowledged is sent again")
         if not self._ready.done():
-            self._ready.set_exception(self._refusal or _not_started(died))
+            self._give_up(self._refusal or _not_started(died))
             return None
         while not self._often():
             with self._lock:
@@ -210,13 +217,16 @@ class Receiver(Collector):
                 else:
                     return self._life
             time.sleep(_AGAIN_SECONDS)
-        self.over.set_exception(
+        self._give_up(
             FrontDoorError(
                 f"the receiver process died {DEATHS_MAX} times within {DEATHS_SECONDS:g} s, at last: {died}",
                 "the log has each of them: events receiver_died, receiver_failed",
             )
         )
         return None
+
+    def _give_up(self, error: FrontDoorError) -> None:
+        (self.over if self._ready.done() else self._ready).set_exception(error)
 
     def _often(self) -> bool:
         """Count a death, and say whether it is one too many."""

@@ -88,7 +88,11 @@ class Running:
         self.http = f"http://127.0.0.1:{self.doors.otlp_http.getsockname()[1]}/v1/traces"
         self.registry = CollectorRegistry()
         self.record = Record()
-        self.receiver = Receiver(settings, self.doors, self.registry)
+        try:
+            self.receiver = Receiver(settings, self.doors, self.registry)
+        except FrontDoorError:
+            self.doors.close()
+            raise
 
     def attended(self) -> "Running":
         self.grpc_port = self.receiver.attend(self.record).result(SECONDS)
@@ -194,7 +198,7 @@ def test_a_process_that_hangs_is_killed_and_started_again(start, monkeypatch, ca
 
 
 def test_answers_that_are_not_taken_hold_up_nobody_but_the_process_that_does_not_take_them(start, monkeypatch, capsys):
-    monkeypatch.setattr(life, "SEND_SECONDS_MAX", 1)
+    monkeypatch.setattr(life, "SEND_SECONDS_MAX", 2)
     running = start().attended()
     hanging = running.receiver._life
     os.kill(hanging.pid, signal.SIGSTOP)
@@ -205,7 +209,7 @@ def test_answers_that_are_not_taken_hold_up_nobody_but_the_process_that_does_not
         begun = time.monotonic()
         append(running.record, request, hanging.tell)
         slowest = max(slowest, time.monotonic() - begun)
-    assert slowest < 0.9
+    assert slowest < 1.5
     until(lambda: running.pid != hanging.pid)
     assert "it hung: it does not take what it is told" in capsys.readouterr().out
     running.record.failure = None
@@ -260,6 +264,28 @@ def test_a_process_that_hangs_before_it_is_ready_is_an_error(start, monkeypatch)
     assert str(error) == "the receiver process did not start (it hung: it was not ready after 0.5 s)"
 
 
+def test_a_system_that_has_no_process_for_it_is_asked_again_and_given_up_with_a_reason(start, monkeypatch):
+    monkeypatch.setattr(supervisor, "_AGAIN_SECONDS", 0.01)
+    running = start().attended()
+
+    def none(*_: object) -> None:
+        raise BlockingIOError("resource temporarily unavailable")
+
+    monkeypatch.setattr(supervisor, "Life", none)
+    os.kill(running.pid, signal.SIGKILL)
+    error = running.receiver.over.exception(SECONDS)
+    assert str(error).startswith("the receiver process died 5 times within 60 s")
+    with pytest.raises(FrontDoorError, match="cannot be started: resource temporarily unavailable"):
+        start()
+
+
+def test_a_defect_of_ours_is_the_end_and_not_silence(start, monkeypatch):
+    running = start().attended()
+    monkeypatch.setattr(running.receiver, "_after", lambda *_: 1 / 0)
+    os.kill(running.pid, signal.SIGKILL)
+    assert str(running.receiver.over.exception(SECONDS)) == "the receiver process cannot be kept alive"
+
+
 def test_a_grpc_port_that_is_taken_before_the_first_start_is_said_with_its_cause(start):
     running = start()
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -288,8 +314,8 @@ def test_stopped_before_it_is_attended_it_is_gone_at_once(start):
     running = start()
     pid = running.pid
     begun = time.monotonic()
-    running.stop()
-    assert time.monotonic() - begun < 1
+    running.stop(SECONDS)
+    assert time.monotonic() - begun < SECONDS / 3
     assert not Path(f"/proc/{pid}").exists()
 
 
@@ -338,7 +364,7 @@ def test_a_stop_waits_no_longer_than_it_may_for_a_process_that_hangs(start):
     os.kill(running.pid, signal.SIGSTOP)
     begun = time.monotonic()
     running.stop(1)
-    assert 1 <= time.monotonic() - begun < 3
+    assert 1 <= time.monotonic() - begun < 5
     assert not Path(f"/proc/{running.pid}").exists()
 
 
@@ -356,7 +382,7 @@ def test_the_page_has_each_family_once_and_the_last_ones_while_nobody_answers(st
     os.kill(running.pid, signal.SIGSTOP)
     begun = time.monotonic()
     last = page(running)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 3
     assert 'spanledger_ingest_records_total{signal="traces",tenant="default"} 1.0' in last
 
 
