@@ -272,6 +272,7 @@ def _outdated(path: Path, journal: Journal, memory_mb: int) -> str | None:
         engine = Engine(path, memory_mb=memory_mb)
         try:
             rows = engine.rows(sql("select_meta"))
+            engine.rows(sql("select_fit"))
         finally:
             engine.close()
     except ViewError as error:

@@ -110,15 +110,14 @@ class StoreMetrics:
         tokens: Counts[tuple[str, str]] = Counts()
         costs: dict[tuple[str, str], float] = {}
         for model, span in models:
-            if span.cost_usd:
+            if span.cost_usd is not None and span.cost_usd > 0:  # Telemetry can say anything; a counter takes no less.
                 paid = (span.cost_source or "reported", model)
                 costs[paid] = costs.get(paid, 0.0) + span.cost_usd
             for name, label in _USAGE.items():
                 tokens[label, model] += getattr(span, name) or 0
         _add(self._tokens, tokens)
         for labels, usd in costs.items():
-            if usd > 0:  # A counter refuses less, and telemetry can say anything.
-                self._cost.labels(*labels).inc(usd)
+            self._cost.labels(*labels).inc(usd)
         started = (self._agent(whole.run.agent_name) for whole in batch.runs if whole.run.run_id not in batch.gone_runs)
         _add(self._started, Counts((agent,) for agent in started))
 
