@@ -20,14 +20,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from store.duckdb.writer import DuckDbWriter
+from store.duckdb.writer import DuckDbWriter, Prepared
 from store.errors import JournalFull, StoreError
 from store.journal.journal import Journal
 from store.ledger import Ledger
 from store.otlp.decode import decode, records_of
 from store.otlp.leaves import leaves_of
 from store.record import FrameDraft, Position, Signal
-from store.view import ViewBatch
 
 ACKS: Final = "acks"
 OUTCOME: Final = "outcome"
@@ -149,13 +148,13 @@ def ignore_failed_syncs() -> None:
 
 
 def write_position_before_data() -> None:
-    write = DuckDbWriter.write
+    commit = DuckDbWriter.commit
 
-    def hasty(self: DuckDbWriter, batch: ViewBatch) -> None:
-        write(self, ViewBatch(batch.sequence))
-        write(self, batch)
+    def hasty(self: DuckDbWriter, prepared: Prepared) -> None:
+        commit(self, Prepared(prepared.sequence, {}, [], [], owed_anew=False))
+        commit(self, prepared)
 
-    DuckDbWriter.write = hasty
+    DuckDbWriter.commit = hasty
 
 
 PROGRAMS: Final[dict[str, Callable[[Path, Client], str]]] = {"journal": run_journal, "view": run_view}

@@ -178,8 +178,10 @@ class HostileServer:
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def open_files(self) -> int:
-        """Descriptors that the server has open."""
-        return sum(1 for _ in Path(f"/proc/{self._running().pid}/fd").iterdir())
+        """Descriptors that the server and its receiver process have open."""
+        pid = self._running().pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return sum(1 for one in (pid, *children) for _ in Path(f"/proc/{one}/fd").iterdir())
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "it does not run"

@@ -239,7 +239,11 @@ def answers(reader: Reader, tenant: str, *, details: int | None = None) -> dict[
     told["events"] = sorted(map(_plain, events), key=_by_its_words)
     told["metric_points"] = sorted(map(_plain, points), key=_by_its_words)
     for question, where in DIMENSIONS.items():
-        told[question] = sorted(map(_plain, _pages(_asking(reader, tenant, question, where))), key=_by_its_words)
+        rows = [_plain(row) for row in _pages(_asking(reader, tenant, question, where))]
+        for row in rows:  # Of a step that says no time, it is that of its arrival.
+            row.pop("first_seen_at", None)
+            row.pop("last_seen_at", None)
+        told[question] = sorted(rows, key=_by_its_words)
     told["new_steps"] = sorted(map(_plain, reader.new_steps(tenant, None, limit=LIMIT_MAX)), key=_by_its_words)
     return told
 
