@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -129,6 +130,7 @@ def acknowledge_before_sync() -> None:
     def early(self: Journal, written: list[Any]) -> None:
         for pending, frame in written:
             pending.done.set_result(Position(self.journal_id, frame.sequence))
+        time.sleep(0.05)  # The client is a thread of this process: it must hear of it before the process is killed.
         commit(self, [(replace(pending, done=Future()), frame) for pending, frame in written])
         written.clear()
 
