@@ -9,7 +9,7 @@ from bench.fault_program import DEFECTS
 from bench.faults import PLANTED, SCENARIOS, Fault, run, sweep
 
 FINDINGS = {
-    "ack-before-sync": "ack 1 was given when 0 of 1 written frames were durable",
+    "ack-before-sync": "ack 1 was given when 0 of 0 written frames were durable",
     "ignored-sync-error": "ack 2 was given when 1 of 2 written frames were durable",
     "position-before-data": "the view differs from the record in",
 }
