@@ -68,6 +68,7 @@ def test_idle_connections_are_held_and_can_be_used(tmp_path: Path) -> None:
     held(outcome)
 
 
+@pytest.mark.slow
 def test_the_standard_exporters_lose_nothing_that_they_call_a_success(tmp_path: Path) -> None:
     outcome = Overload(seconds=1, calibration_seconds=1, processes=2, threads=2, spans=20).run(tmp_path)
     held(outcome)
