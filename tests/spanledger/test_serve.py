@@ -107,7 +107,7 @@ def test_tail_shows_what_is_recorded_after_it_began(server):
         assert tail.stdout is not None
         assert json.loads(tail.stdout.readline())["trace_id"] == _trace_id(4)
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(15) == 0
+        assert tail.wait(60) == 0
     finally:
         tail.kill()
         tail.communicate()
