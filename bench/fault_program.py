@@ -5,12 +5,16 @@
 The list of acknowledgements is the client's: one line of JSON an ack, each written with one writev, a call that neither
 journal nor engine makes, to the open file descriptor ACKS. FOLDER/outcome tells how it ended. `--plant` puts a defect in, so
 that a sweep can show that it finds it.
+
+strace counts the calls of each thread, so that an occurrence is the same call in every run only where each call is one
+thread's: the engine has one thread here, and a body is in the view before the next is sent.
 """
 
 import argparse
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -21,6 +25,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from store.contract import Waiter
+from store.duckdb import engine
 from store.duckdb.writer import DuckDbWriter, Prepared
 from store.errors import JournalFull, StoreError
 from store.journal.journal import Journal
@@ -36,8 +42,13 @@ SEGMENT_BYTES: Final = 16 * 1024  # Three bodies a segment: every few appends a 
 BODIES: Final = 8
 BODY_BYTES: Final = 4_000
 ATTEMPTS: Final = 3  # Of an append that says it can be tried again.
-PROJECTED_WITHIN_SECONDS: Final = 5.0
+PROJECTED_WITHIN_SECONDS: Final = 30.0  # A batch takes some 50 ms under strace, if the machine is not busy.
+TROUBLED_SECONDS: Final = 5.0  # For a view that says why it stands still: it is tried again after less than that.
+_POLL_SECONDS: Final = 0.05
+HEARD_WITHIN_SECONDS: Final = 10.0
 CAPTURE: Final = Path(__file__).parents[1] / "tests" / "fixtures" / "captures" / "spanledger-demo"
+
+_heard: Final = threading.Semaphore(0)  # Released for each acknowledgement that is in the client's list.
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ class Client:
             else:
                 said = json.dumps({"number": number, "sequence": position.sequence})
                 os.writev(self._acks, [said.encode() + b"\n"])
+                _heard.release()
                 return position
         raise AssertionError
 
@@ -113,15 +125,28 @@ def run_journal(folder: Path, client: Client) -> str:
 
 def run_view(folder: Path, client: Client) -> str:
     """Every body is projected before the next is sent, so that every batch is a transaction of its own."""
+    vars(engine)["THREADS"] = 1  # Of two, now one and now the other makes the calls of a commit.
     ledger = Ledger.open(folder / DATA)
     try:
         for number, draft in enumerate(view_drafts()):
             position = client.send(ledger.journal, number, draft)
-            if not ledger.waiter.readiness()["reasons"]:
-                ledger.waiter.wait_for(position, PROJECTED_WITHIN_SECONDS)
+            _projected(ledger.waiter, position)
         return "; ".join(ledger.waiter.readiness()["reasons"])
     finally:
         ledger.close(timeout_seconds=1.0)
+
+
+def _projected(waiter: Waiter, position: Position) -> None:
+    """Wait until a body is in the view, or the view has said why it does not come. Raises TimeoutError."""
+    deadline = time.monotonic() + PROJECTED_WITHIN_SECONDS
+    while not waiter.wait_for(position, _POLL_SECONDS):
+        if waiter.readiness()["reasons"]:
+            waiter.wait_for(position, TROUBLED_SECONDS)
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"{position} is not in the view after {PROJECTED_WITHIN_SECONDS:g} s, and it says nothing"
+            )
 
 
 def acknowledge_before_sync() -> None:
@@ -130,7 +155,8 @@ def acknowledge_before_sync() -> None:
     def early(self: Journal, written: list[Any]) -> None:
         for pending, frame in written:
             pending.done.set_result(Position(self.journal_id, frame.sequence))
-        time.sleep(0.05)  # The client is a thread of this process: it must hear of it before the process is killed.
+        for _ in written:  # The client is a thread of this process: it must hear of it before the process is killed.
+            _heard.acquire(timeout=HEARD_WITHIN_SECONDS)
         commit(self, [(replace(pending, done=Future()), frame) for pending, frame in written])
         written.clear()
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from bench.load import connect
-from bench.server import ServerFailed, sequence_of
+from bench.server import ServerFailed, processes_of, sequence_of
 
 START_SECONDS_MAX: Final = (
     120.0  # A view that was far behind is opened first, on a machine that is busy with other things.
@@ -105,26 +105,33 @@ class HostileServer:
     def log_end(self) -> str:
         return self.log.read_text(errors="replace")[-_LOG_CHARS:]
 
+    def _state(self) -> str:
+        """Whether it lives, and if not how it ended: a refused connection says neither."""
+        status = self._running().poll()
+        how = "the server runs" if status is None else f"the server has ended with status {status}"
+        return f"{how}; its log ends:\n{self.log_end()}"
+
     def log_events(self, event: str) -> int:
         """How often the server has logged an event, all its lives together."""
         lines = self.log.read_text(errors="replace").splitlines()
         return sum(f'"event": "{event}"' in line or f'"event":"{event}"' in line for line in lines)
 
     def ask(self, path: str, **query: str | int) -> tuple[int, Any]:
-        """Status and JSON of an answer of the API, over a connection that is kept."""
+        """Status and JSON of an answer of the API, over a connection that is kept. Raises ServerFailed."""
         for attempt in (1, 2):
-            if self._api_connection is None:
-                self._api_connection = connect(self.api)
             try:
+                if self._api_connection is None:
+                    self._api_connection = connect(self.api)
                 self._api_connection.request("GET", path + ("?" + urlencode(query) if query else ""))
                 answer = self._api_connection.getresponse()
                 return answer.status, json.loads(answer.read())
-            except (OSError, HTTPException):
+            except (OSError, HTTPException) as error:
                 # The server closes a connection that was idle for some seconds.
-                self._api_connection.close()
-                self._api_connection = None
+                if self._api_connection is not None:
+                    self._api_connection.close()
+                    self._api_connection = None
                 if attempt == 2:
-                    raise
+                    raise ServerFailed(f"GET {path}: {error}; {self._state()}") from error
         raise AssertionError("unreachable")
 
     def rows(self, path: str, key: str, **query: str | int) -> Iterator[dict[str, Any]]:
@@ -168,20 +175,23 @@ class HostileServer:
         return seconds
 
     def memory_bytes(self, name: str = "VmRSS") -> int:
-        """Resident memory now (VmRSS), or the most there was (VmHWM)."""
-        status = Path(f"/proc/{self._running().pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1]) * 1024
+        """Resident memory now (VmRSS), or the most there was (VmHWM), of the server and its receivers added up."""
+        # One that has just died has no memory and says nothing of it.
+        said = [text.partition(f"{name}:")[2].split() for text in self._proc("status")]
+        return sum(int(words[0]) for words in said if words) * 1024
 
     def cpu_seconds(self) -> float:
-        """Processor time of the process so far, all threads: the figure that a busy machine distorts least."""
-        fields = Path(f"/proc/{self._running().pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """Processor time of both processes so far, all threads: the figure that a busy machine distorts least."""
+        stats = [text.rpartition(")")[2].split() for text in self._proc("stat")]
+        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / _TICKS
 
     def open_files(self) -> int:
-        """Descriptors that the server and its receiver process have open."""
-        pid = self._running().pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return sum(1 for one in (pid, *children) for _ in Path(f"/proc/{one}/fd").iterdir())
+        """Descriptors that the server and its receivers have open."""
+        return sum(1 for pid in processes_of(self._running().pid) for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+    def _proc(self, name: str) -> list[str]:
+        """What the system says of each of the server's processes."""
+        return [Path(f"/proc/{pid}/{name}").read_text() for pid in processes_of(self._running().pid)]
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "it does not run"

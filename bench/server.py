@@ -66,18 +66,16 @@ class Server:
 
     def memory_peak_bytes(self) -> int:
         """The most resident memory so far (VmHWM), of the server and its receiver process added up."""
-        peaks = [Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0] for pid in self._pids()]
+        pids = processes_of(self.process.pid)
+        peaks = [Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0] for pid in pids]
         return sum(map(int, peaks)) * 1024
 
     def cpu_seconds(self) -> float:
         """Processor time so far, of the server and its receiver process, all threads."""
-        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids()]
+        stats = [
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in processes_of(self.process.pid)
+        ]
         return sum(int(fields[11]) + int(fields[12]) for fields in stats) / _TICKS
-
-    def _pids(self) -> list[int]:
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [pid, *map(int, children)]
 
     def disk(self) -> Disk:
         """What the data folder takes now."""
@@ -148,6 +146,15 @@ def running_server(folder: Path) -> Generator[Server]:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def processes_of(pid: int) -> list[int]:
+    """A server's processes: the one that was started, and its receivers, whichever thread started them."""
+    found = [pid]
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # A thread that has ended meanwhile has none.
+            found += map(int, path.read_text().split())
+    return found
 
 
 def _address(url: str) -> tuple[str, int]:

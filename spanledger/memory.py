@@ -4,6 +4,10 @@ A server that takes bodies of megabytes on dozens of threads keeps with glibc's 
 thread gets an arena of its own. So there are few arenas. But memory that goes back to the system at once must be had again,
 page by page: with a bound of 512 KiB for that, as it was first, a history span cost 42 page faults and 200 us of processor
 time where it costs 11 and 155 now. So buffers of up to `MAPPED_BYTES_MIN` stay, up to `KEPT_BYTES_MAX` of them.
+
+What this process has resident beyond what it uses has two parts, each for `ARENAS_MAX` arenas and not for each thread: at an
+arena's end at most `KEPT_BYTES_MAX` (more is given back, all of it), and before that the holes between what is still in use,
+which are no more than the arena once had in use at one time. How large that gets is bounded by what the doors admit.
 """
 
 import ctypes

@@ -1,6 +1,9 @@
 """Every hostile case, small: it does to a real server what it says, and what must hold holds. And the judge can say no."""
 
 import json
+import os
+import re
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -15,6 +18,7 @@ from bench.keepalive import drive, http_post
 from bench.load import send
 from bench.outcomes import CannotRun, Check, Outcome, at_most
 from bench.overload import Overload
+from bench.server import ServerFailed, processes_of
 from bench.span_stamp import CHAT, ROOT, BigTrace, Requests
 from bench.volume_cases import BigTraceCase, Idle, Tiny
 from store.otlp.schema import REQUEST_MESSAGES
@@ -68,7 +72,6 @@ def test_idle_connections_are_held_and_can_be_used(tmp_path: Path) -> None:
     held(outcome)
 
 
-@pytest.mark.slow
 def test_the_standard_exporters_lose_nothing_that_they_call_a_success(tmp_path: Path) -> None:
     outcome = Overload(seconds=1, calibration_seconds=1, processes=2, threads=2, spans=20).run(tmp_path)
     held(outcome)
@@ -104,6 +107,24 @@ def test_what_is_missing_torn_or_foreign_is_seen(recorded) -> None:
     assert compare_counts(server, [Request(trace, (one, two), acked=True)]).doubled == 1
     assert compare_counts(server, [Request(trace, (one, two, three, other), acked=True)]).missing == 1
     assert compare_counts(server, []).foreign == 3
+
+
+def test_a_server_that_is_gone_is_said_to_be_gone_with_its_log(recorded) -> None:
+    server, _ = recorded
+    os.kill(server._process.pid, signal.SIGKILL)  # By somebody else, that is.
+    server._process.wait()
+    with pytest.raises(ServerFailed, match=r"(?s)has ended with status -9; its log ends:.*ready"):
+        server.readiness()
+
+
+def test_both_processes_are_weighed(recorded) -> None:
+    server, _ = recorded
+    pids = processes_of(server._process.pid)
+    assert len(pids) == 2
+    first = int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pids[0]}/status").read_text())[0]) * 1024
+    assert server.memory_bytes() > 1.2 * first
+    assert server.open_files() > sum(1 for _ in Path(f"/proc/{pids[0]}/fd").iterdir())
+    assert server.cpu_seconds() > 0
 
 
 def test_a_span_that_is_listed_twice_is_seen(recorded, monkeypatch) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -120,8 +121,11 @@ class RunningServer:
     @property
     def receiver_pid(self) -> int:
         """The process that has the OTLP doors. 0 where there is none at the moment."""
-        children = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/children")]
-        return next((int(pid) for pid in " ".join(children).split()), 0)
+        for path in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with suppress(OSError):  # Its thread has ended meanwhile.
+                for pid in path.read_text().split():
+                    return int(pid)
+        return 0
 
     @property
     def grpc_address(self) -> str:

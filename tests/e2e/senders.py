@@ -36,7 +36,8 @@ class Sent:
 
     tried: dict[str, int] = field(default_factory=dict[str, int])
     acknowledged: dict[str, int] = field(default_factory=dict[str, int])
-    last_position: str = ""
+    last: tuple[str, str] | None = None
+    """Of the latest acknowledgement: trace id and position."""
 
 
 class Senders:
@@ -94,7 +95,7 @@ class Senders:
     def _acknowledged(self, trace_id: str, position: str) -> None:
         with self._changed:
             self.sent.acknowledged[trace_id] = self.sent.tried[trace_id]
-            self.sent.last_position = position
+            self.sent.last = (trace_id, position)
             self._changed.notify_all()
 
     def _over_http(self) -> None:

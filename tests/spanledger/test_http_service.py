@@ -157,25 +157,3 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert done.stdout.split() == [str(hard), str(hard)]
-
-
-def test_memory_of_large_bodies_goes_back_to_the_system():
-    # The same work with and without: bodies that live beside each other on threads, then are let go.
-    code = (
-        "import sys; from concurrent.futures import ThreadPoolExecutor; from spanledger.memory import settle_allocators\n"
-        "if sys.argv[1] == 'settled': settle_allocators()\n"
-        "def hold(size):\n"
-        "    kept = [bytearray(size) for _ in range(8)]\n"
-        "    small = [bytearray(20_000) for _ in range(50)]\n"
-        "    del kept\n"
-        "    return small\n"
-        "with ThreadPoolExecutor(16) as pool:\n"
-        "    for size in (1 << 20, 3 << 20, 5 << 20):\n"
-        "        held = list(pool.map(hold, [size] * 32))\n"
-        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))\n"
-    )
-
-    def resident(how: str) -> int:
-        return int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
-
-    assert 3 * resident("settled") < 2 * resident("as it comes")

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from tests.patience import BUSY_SECONDS
 from tests.spanledger.conftest import FREE_PORTS
 
 CAPTURE = Path(__file__).parents[1] / "fixtures" / "captures" / "pydantic-ai-2.68-v5"
@@ -107,7 +108,7 @@ def test_tail_shows_what_is_recorded_after_it_began(server):
         assert tail.stdout is not None
         assert json.loads(tail.stdout.readline())["trace_id"] == _trace_id(4)
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(60) == 0
+        assert tail.wait(BUSY_SECONDS) == 0  # Interrupted while it asks, it ends after the answer.
     finally:
         tail.kill()
         tail.communicate()
