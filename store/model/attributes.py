@@ -11,7 +11,7 @@ from store.model.particulars import read_particulars
 from store.model.paths import first_at, read_whole
 from store.model.plan import MESSAGE_COLUMNS, Plan
 from store.model.rules import ContentRule, NameRule, Path
-from store.model.span import Span, ToolRequest
+from store.model.span import PARTICULARS, Span, ToolRequest
 from store.model.speech import compose, with_reasoning
 from store.otlp.values import to_json_bytes
 
@@ -113,13 +113,15 @@ class AttributeReader:
         for place, rule in self._plan.inside:
             if rule.kinds and span.kind not in rule.kinds:
                 continue
-            lacking = [column for column in rule.columns if getattr(span, column) is None]
+            if rule.where and self._values[self._plan.keys.index(rule.where[0])] != rule.where[1]:
+                continue
+            lacking = [column for column in rule.columns if getattr(span, column, None) is None]
             value = read_whole(self._values[place]) if lacking else None
             for column in lacking:
                 found = first_at(value, rule.columns[column])
                 read = READERS.get(column, read_text)(found)
                 if read not in _NOTHING:
-                    setattr(span, column, read)
+                    setattr(span.told() if column in PARTICULARS else span, column, read)
 
     def shrink_events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Span events with their large values moved to content."""

@@ -14,6 +14,7 @@ from store.model.span import Particulars, Span
 OTEL = "opentelemetry.instrumentation.genai.openai"
 OI = "openinference.instrumentation.langchain"
 PAI = "pydantic-ai"
+TL = "traceloop.tracer"
 
 
 def _told(attributes: dict[str, Any], scope: str = OTEL, **fields: Any) -> Particulars:
@@ -64,6 +65,14 @@ def test_a_span_without_a_conversation_id_names_no_source_of_it() -> None:
         (PAI, {"metadata": '{"tenant": "acme", "user": "u-7"}'}, "end_user_tenant", "acme"),
         (PAI, {"gen_ai.aggregated_usage.input_tokens": 5}, "reported_input_tokens", 5),
         (PAI, {"gen_ai.aggregated_usage.input_tokens": "many"}, "reported_input_tokens", None),
+        (TL, {"traceloop.span.kind": "workflow", "traceloop.entity.version": 3}, "workflow_version", "3"),
+        (TL, {"traceloop.span.kind": "agent", "traceloop.entity.version": 3}, "agent_version", "3"),
+        (TL, {"traceloop.span.kind": "agent", "traceloop.entity.version": 3}, "workflow_version", None),
+        (TL, {"traceloop.span.kind": "task", "traceloop.entity.version": 3}, "workflow_version", None),
+        (TL, {"traceloop.entity.version": 3}, "workflow_version", None),
+        (TL, {"traceloop.span.kind": ["agent"], "traceloop.entity.version": {"a": 1}}, "agent_version", None),
+        ("langfuse-sdk", {"langfuse.observation.prompt.version": 7}, "prompt_version", "7"),
+        ("langfuse-sdk", {"langfuse.version": "1.2.3"}, "prompt_version", None),
         ("unheard.of", {"user.id": "u-7"}, "user_id", "u-7"),
     ],
 )
