@@ -11,7 +11,7 @@ from store.model.particulars import read_particulars
 from store.model.paths import first_at, read_whole
 from store.model.plan import MESSAGE_COLUMNS, Plan
 from store.model.rules import ContentRule, NameRule, Path
-from store.model.span import PARTICULARS, Span, ToolRequest
+from store.model.span import Span, ToolRequest
 from store.model.speech import compose, with_reasoning
 from store.otlp.values import to_json_bytes
 
@@ -103,9 +103,9 @@ class AttributeReader:
                 self._read_name(rule, span.name if rule.source == "name" else span.service_name or "")
 
     def _read_name(self, rule: NameRule, name: str) -> None:
-        matched = rule.pattern.search(name) if getattr(self._span, rule.column) is None else None
+        matched = rule.pattern.search(name) if self._span.said(rule.column) is None else None
         if matched is not None:
-            setattr(self._span, rule.column, rule.value or matched["value"])
+            self._span.take(rule.column, rule.value or matched["value"])
 
     def _read_inside(self) -> None:
         """What only the inside of a JSON value says. A value is read once, and only where a column still lacks something."""
@@ -115,13 +115,13 @@ class AttributeReader:
                 continue
             if rule.where and self._values[self._plan.keys.index(rule.where[0])] != rule.where[1]:
                 continue
-            lacking = [column for column in rule.columns if getattr(span, column, None) is None]
+            lacking = [column for column in rule.columns if span.said(column) is None]
             value = read_whole(self._values[place]) if lacking else None
             for column in lacking:
                 found = first_at(value, rule.columns[column])
                 read = READERS.get(column, read_text)(found)
                 if read not in _NOTHING:
-                    setattr(span.told() if column in PARTICULARS else span, column, read)
+                    span.take(column, read)
 
     def shrink_events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Span events with their large values moved to content."""
