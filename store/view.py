@@ -12,7 +12,7 @@ from store.model.span import Event, MetricPoint, Span, SpanBody
 from store.model.trace import Trace
 from store.record import Position
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with every change of the tables: a view of another version is made again from the journal."""
 
 

@@ -198,7 +198,7 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
         # On the server's side its resource says who it is, on the client's side the step below does.
         mcp_server=span.service_name if span.kind == "mcp_server" else mcp_servers.get(span.span_id),
         mcp_protocol_version=span.mcp_protocol_version,
-        mcp_session_id=span.mcp_session_id,
+        mcp_session_id=told.mcp_session_id,
         jsonrpc_request_id=span.jsonrpc_request_id,
         input_tokens=span.input_tokens,
         output_tokens=span.output_tokens,
@@ -377,15 +377,15 @@ def _pieces(row: dict[str, Any]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = msgspec.json.decode(row["pieces"]) if row.get("pieces") else {}
     for pieces in found.values():
         if isinstance(pieces[1], str):
-            held = row[pieces[1]] if pieces[1] in row else _beside(row)[pieces[1]]
+            held = row[pieces[1]] if pieces[1] in row else _particulars(row)[pieces[1]]
             pieces[1] = held if isinstance(held, list) else [held]
     return found
 
 
-def _beside(row: dict[str, Any]) -> dict[str, Any]:
-    """What stands in a step's column `aside`."""
-    aside = row["aside"]
-    return msgspec.json.decode(aside) if isinstance(aside, str) else msgspec.to_builtins(aside)
+def _particulars(row: dict[str, Any]) -> dict[str, Any]:
+    """What stands in a step's column `particulars`."""
+    told = row["particulars"]
+    return msgspec.json.decode(told) if isinstance(told, str) else msgspec.to_builtins(told)
 
 
 def resource_of(row: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from store.model.decisions import Decision
 from store.model.evaluations import Evaluation
 from store.model.joining import Joined, SegmentFacts
 from store.model.runs import Run
-from store.model.span import Aside, Event, Particulars, Span, SpanBody, ToolAnswer, ToolRequest, Verdict
+from store.model.span import Event, Particulars, Span, SpanBody, ToolAnswer, ToolRequest, Verdict
 from store.model.tool_calls import ToolCall, name_step
 
 SPAN_FIELDS: Final = tuple(field.name for field in fields(Span))
@@ -28,11 +28,8 @@ _encode = msgspec.json.Encoder().encode
 _requests = msgspec.json.Decoder(list[ToolRequest])
 _particulars = msgspec.json.Decoder(Particulars)
 _answers = msgspec.json.Decoder(list[ToolAnswer])
-_aside = msgspec.json.Decoder(Aside)
 _verdicts = msgspec.json.Decoder(list[Verdict])
-_AS_JSON: Final = frozenset(
-    {"tool_requests", "tool_answers", "approvals", "verdicts", "aside", "segments", "particulars"}
-)
+_AS_JSON: Final = frozenset({"tool_requests", "tool_answers", "approvals", "verdicts", "segments", "particulars"})
 
 
 def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[Any]]:
@@ -63,17 +60,15 @@ def span_of(row: dict[str, Any]) -> Span:
 
 def event_of(row: dict[str, Any]) -> Event:
     """A log record from its row."""
-    return Event(**_talk({name: row[name] for name in EVENT_FIELDS}))
+    values = _talk({name: row[name] for name in EVENT_FIELDS})
+    values["verdicts"] = _verdicts.decode(row["verdicts"]) if row["verdicts"] else None
+    return Event(**values)
 
 
 def _talk(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("tool_requests", "approvals"):
         values[name] = _requests.decode(values[name]) if values[name] else []
     values["tool_answers"] = _answers.decode(values["tool_answers"]) if values["tool_answers"] else []
-    if "aside" in values:
-        values["aside"] = _aside.decode(values["aside"]) if values["aside"] else None
-    else:
-        values["verdicts"] = _verdicts.decode(values["verdicts"]) if values["verdicts"] else None
     return values
 
 

@@ -30,7 +30,7 @@ def read_asides(
     if asides.attempt is not None and events:
         failed = sum(1 for event in events if asides.attempt.search(event["name"]))
         if failed:
-            span.beside().attempts_failed = failed
+            span.told().attempts_failed = failed
     for rule in asides.verdicts:
         if not rule.kinds or span.kind in rule.kinds:
             _read_verdict(span, rule, attributes, sink)

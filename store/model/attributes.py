@@ -103,9 +103,9 @@ class AttributeReader:
                 self._read_name(rule, span.name if rule.source == "name" else span.service_name or "")
 
     def _read_name(self, rule: NameRule, name: str) -> None:
-        matched = rule.pattern.search(name) if getattr(self._span, rule.column) is None else None
+        matched = rule.pattern.search(name) if self._span.said(rule.column) is None else None
         if matched is not None:
-            setattr(self._span, rule.column, rule.value or matched["value"])
+            self._span.take(rule.column, rule.value or matched["value"])
 
     def _read_inside(self) -> None:
         """What only the inside of a JSON value says. A value is read once, and only where a column still lacks something."""
@@ -113,13 +113,15 @@ class AttributeReader:
         for place, rule in self._plan.inside:
             if rule.kinds and span.kind not in rule.kinds:
                 continue
-            lacking = [column for column in rule.columns if getattr(span, column) is None]
+            if rule.where and self._values[self._plan.keys.index(rule.where[0])] != rule.where[1]:
+                continue
+            lacking = [column for column in rule.columns if span.said(column) is None]
             value = read_whole(self._values[place]) if lacking else None
             for column in lacking:
                 found = first_at(value, rule.columns[column])
                 read = READERS.get(column, read_text)(found)
                 if read not in _NOTHING:
-                    setattr(span, column, read)
+                    span.take(column, read)
 
     def shrink_events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Span events with their large values moved to content."""

@@ -31,7 +31,7 @@ from store.model.rules import (
     ReasoningRule,
 )
 
-NORMALISER_VERSION: Final = 3
+NORMALISER_VERSION: Final = 4
 """Raised whenever the same record would be read differently: views of another version are rebuilt."""
 
 OTHER: Final = "other"
@@ -141,7 +141,8 @@ def _name_rule(rule: dict[str, Any]) -> NameRule:
 
 def _inside_rule(rule: dict[str, Any]) -> InsideRule:
     columns = {column: _paths(paths) for column, paths in rule["columns"].items()}
-    return InsideRule(rule["attribute"], _kinds(rule), columns)
+    where = next(iter(rule.get("where", {}).items()), None)
+    return InsideRule(rule["attribute"], _kinds(rule), columns, where)
 
 
 def _compose_rule(rule: dict[str, Any]) -> ComposeRule:

@@ -82,9 +82,9 @@ def fed(dialect: Dialect) -> dict[str, list[str]]:
     found = {column: [source for _, source in sorted(sources)] for column, sources in ranked.items()}
     for inside in dialect.inside:
         for column, paths in inside.columns.items():
-            found.setdefault(column, []).append(
-                _source(inside.attribute, [".".join(path) for path in paths], inside.kinds)
-            )
+            source = _source(inside.attribute, [".".join(path) for path in paths], inside.kinds)
+            where = f" where `{inside.where[0]}` is `{inside.where[1]}`" if inside.where else ""
+            found.setdefault(column, []).append(source + where)
     for prefix, column in dialect.indexed.items():
         found.setdefault(column, []).append(f"`{prefix}N.*`")
     for prefix in dialect.indexed_tools:

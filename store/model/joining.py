@@ -112,7 +112,7 @@ def facts_of(trace: Trace) -> SegmentFacts:
             run_ids.add(span.agent_run_id)
             dialect = dialect_of_scope(span.scope_name or "")
             keeps_run_id = keeps_run_id or (dialect is not None and dialect.resumes_keep_run_id)
-        if span.aside is not None:
+        if span.particulars is not None:
             workflow_id = workflow_id or span.workflow_id
             said_so = said_so or bool(span.verdicts)
         if span.kind == "tool" and span.tool_call_id:

@@ -43,11 +43,17 @@ class ServiceFacts:
     @classmethod
     def of(cls, attributes: dict[str, Any]) -> "ServiceFacts":
         """Read from a resource's attributes."""
-        return cls(*(_first_text(attributes, VOCABULARY.resource[field.name]) for field in fields(cls)))
+        return cls(*[_first_text(attributes, keys) for keys in _FACT_KEYS])
+
+
+_FACT_KEYS: Final = tuple(VOCABULARY.resource[field.name] for field in fields(ServiceFacts))
 
 
 def _first_text(attributes: dict[str, Any], keys: list[str]) -> str | None:
-    return next((text for key in keys if (text := read_text(attributes.get(key)))), None)
+    for key in keys:
+        if text := read_text(attributes.get(key)):
+            return text
+    return None
 
 
 class Enclosing:
@@ -58,7 +64,7 @@ class Enclosing:
         structs = column.field(name)
         self.attributes = attribute_dicts(structs.field("attributes"))
         self.truncated = [is_truncated(attributes) for attributes in self.attributes]
-        self.facts = [ServiceFacts.of(attributes) for attributes in self.attributes]
+        self.facts = [ServiceFacts.of(attributes) for attributes in self.attributes] if name == "resource" else []
         self._urls: list[str] = column.field("schema_url").to_pylist()
         self._dropped: list[int | None] = structs.field("dropped_attributes_count").to_pylist()
         self.names: list[str | None] = structs.field("name").to_pylist() if name == "scope" else []

@@ -11,7 +11,7 @@ import msgspec
 from store.model.columns import read_text
 from store.model.nesting import NotJson, read_json
 from store.model.plan import Plan
-from store.model.span import PARTICULARS, Particulars, Span
+from store.model.span import Particulars, Span
 from store.model.totals import Totals
 from store.otlp.values import to_json
 
@@ -66,9 +66,8 @@ def _read_metadata(span: Span, plan: Plan, values: list[Any]) -> None:
     told = span.told()
     for column, members in plan.dialect.metadata.columns.items():
         name = next((name for name in members if read_text(said.get(name))), None)
-        holder = told if column in PARTICULARS else span
-        if name is not None and getattr(holder, column) is None:
-            setattr(holder, column, read_text(said[name]))
+        if name is not None and span.said(column) is None:
+            span.take(column, read_text(said[name]))
             if column == "conversation_id":
                 told.conversation_id_source = f"metadata.{name}"
     text = to_json(said)

@@ -144,7 +144,11 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
         ),
         outcomes=tuple(rule for rule in dialect.outcomes if rule.attribute in place or rule.attribute == STATUS),
         names=tuple(rule for rule in dialect.names if rule.column not in sources),
-        inside=tuple((place[rule.attribute], rule) for rule in dialect.inside if rule.attribute in place),
+        inside=tuple(
+            (place[rule.attribute], rule)
+            for rule in dialect.inside
+            if rule.attribute in place and (rule.where is None or rule.where[0] in place)
+        ),
         indexed=tuple(
             (prefix, column)
             for prefix, column in dialect.indexed.items()

@@ -85,11 +85,15 @@ class ContentRule:
 
 @dataclass(frozen=True, slots=True)
 class InsideRule:
-    """Columns that a JSON attribute feeds from the inside, for some step kinds (none: all): column -> paths, best first."""
+    """Columns that a JSON attribute feeds from the inside, for some step kinds (none: all): column -> paths, best first.
+
+    An empty path is the value itself. `where`: another attribute and the text that it has to have.
+    """
 
     attribute: str
     kinds: Kinds
     columns: dict[str, tuple[Path, ...]]
+    where: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

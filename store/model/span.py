@@ -6,7 +6,7 @@ a reader of the single step wants.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -51,23 +51,15 @@ class Verdict:
     reason: str | None = None
 
 
-class Aside(msgspec.Struct, omit_defaults=True):
-    """What few spans say. With more than 60 fields every span would be too large for the quick part of the allocator."""
-
-    workflow_id: str | None = None
-    previous_response_id: str | None = None
-    all_messages: list[str] | None = None
-    verdicts: list[Verdict] = []
-    attempts_failed: int = 0
-
-
 class Particulars(msgspec.Struct, omit_defaults=True):
-    """What few spans say, and not every span shall carry: for whom, in which version, and totals of what is below.
+    """What few spans say, and not every span shall carry: for whom, in which version, totals of what is below, verdicts.
 
-    One column holds it as JSON: a column of the widest table costs each span something, however few fill it.
+    One column holds it as JSON: a column of the widest table costs each span something, however few fill it, and with more
+    than `SPAN_FIELDS_MAX` fields every span would be too large for the quick part of the allocator.
     `conversation_id_source` is there where it is not the one that the dialect likes best (see `Span.conversation_source`).
     `metadata` is a JSON object as text. `system_messages` are the content ids of instructions that stand as the first of the
     input messages. `reported_*` are totals under names of their own; a total under the names of usage is in `Span`.
+    `workflow_id` to `attempts_failed` are told by `Span`'s properties.
     """
 
     conversation_id_source: str | None = None
@@ -85,8 +77,16 @@ class Particulars(msgspec.Struct, omit_defaults=True):
     reported_cache_read_tokens: int | None = None
     reported_cache_write_tokens: int | None = None
     reported_reasoning_tokens: int | None = None
+    mcp_session_id: str | None = None
+    workflow_id: str | None = None
+    previous_response_id: str | None = None
+    all_messages: list[str] | None = None
+    verdicts: list[Verdict] = []
+    attempts_failed: int = 0
 
 
+SPAN_FIELDS_MAX: Final = 60
+"""Python's allocator is quick up to 512 bytes: 16 for the garbage collector, 16 of every object, and 8 a field."""
 PARTICULARS: Final = frozenset(Particulars.__struct_fields__)
 
 
@@ -140,7 +140,6 @@ class Span:
     tool_type: str | None = None
     mcp_method: str | None = None
     mcp_protocol_version: str | None = None
-    mcp_session_id: str | None = None
     jsonrpc_request_id: str | None = None
     reasoning: bool = False
     truncated: bool = False
@@ -154,54 +153,6 @@ class Span:
     tool_requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     tool_answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
     approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
-    aside: Aside | None = None
-
-    def beside(self) -> Aside:
-        """What it says beside the rest, to be filled."""
-        if self.aside is None:
-            self.aside = Aside()
-        return self.aside
-
-    def say(self, verdict: Verdict) -> None:
-        """Add a verdict."""
-        self.beside().verdicts.append(verdict)
-
-    @property
-    def verdicts(self) -> list[Verdict]:
-        return self.aside.verdicts if self.aside is not None else []
-
-    @property
-    def attempts_failed(self) -> int:
-        """How many attempts came before the one that counts."""
-        return self.aside.attempts_failed if self.aside is not None else 0
-
-    @property
-    def workflow_id(self) -> str | None:
-        return self.aside.workflow_id if self.aside is not None else None
-
-    @workflow_id.setter
-    def workflow_id(self, value: str | None) -> None:
-        self.beside().workflow_id = value
-
-    @property
-    def previous_response_id(self) -> str | None:
-        """The response that the step says it goes on from."""
-        return self.aside.previous_response_id if self.aside is not None else None
-
-    @previous_response_id.setter
-    def previous_response_id(self, value: str | None) -> None:
-        self.beside().previous_response_id = value
-
-    @property
-    def all_messages(self) -> list[str] | None:
-        """An agent's own copy of its whole conversation, read where no model call below it tells any."""
-        return self.aside.all_messages if self.aside is not None else None
-
-    @all_messages.setter
-    def all_messages(self, value: list[str] | None) -> None:
-        self.beside().all_messages = value
-
-    # `previous_response_id`: the response that the step says it continues; Agent Framework calls it a conversation.
     particulars: Particulars | None = None
 
     def told(self) -> Particulars:
@@ -209,6 +160,45 @@ class Span:
         if self.particulars is None:
             self.particulars = Particulars()
         return self.particulars
+
+    def said(self, column: str) -> Any:
+        """What stands in a column, also in one of the particulars; None where nothing does."""
+        return getattr(self.particulars if column in PARTICULARS else self, column, None)
+
+    def take(self, column: str, value: Any) -> None:
+        """Fill a column, also one of the particulars."""
+        setattr(self.told() if column in PARTICULARS else self, column, value)
+
+    def say(self, verdict: Verdict) -> None:
+        """Add a verdict."""
+        self.told().verdicts.append(verdict)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return self.particulars.verdicts if self.particulars is not None else []
+
+    @property
+    def attempts_failed(self) -> int:
+        """How many attempts came before the one that counts."""
+        return self.particulars.attempts_failed if self.particulars is not None else 0
+
+    @property
+    def workflow_id(self) -> str | None:
+        return self.particulars.workflow_id if self.particulars is not None else None
+
+    @property
+    def previous_response_id(self) -> str | None:
+        """The response that the step says it goes on from."""
+        return self.particulars.previous_response_id if self.particulars is not None else None
+
+    @property
+    def all_messages(self) -> list[str] | None:
+        """An agent's own copy of its whole conversation, read where no model call below it tells any."""
+        return self.particulars.all_messages if self.particulars is not None else None
+
+    @all_messages.setter
+    def all_messages(self, value: list[str] | None) -> None:
+        self.told().all_messages = value
 
     @property
     def conversation_source(self) -> str | None:

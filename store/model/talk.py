@@ -23,7 +23,9 @@ _PLAIN_ROLE: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"(user|assistant|system)
 _REMEMBERED_WORDS_MAX: Final = 4_000
 _WORDS_BYTES_MAX: Final = 4_096
 """Within both bounds 16 MB: what was said a moment ago comes again in the next call's history."""
-_FINISH_BYTES_MAX: Final = 80  # A finish reason is a word; behind it a message ends.
+_FINISH_BYTES_MAX: Final = 80  # A finish reason is a word.
+_FINISH: Final = re.compile(rb'(?<![\s,])[\s,]*"finish_reason"\s*:\s*(?:null|"(?:[^"\\]|\\.)*")\s*\}\Z')
+"""A finish reason that is the last thing a message says: where anything stands behind it, what is before is not all of it."""
 _REMEMBERED_MESSAGES_MAX: Final = 100_000  # A few hundred bytes each.
 
 
@@ -58,9 +60,9 @@ class Said:
     reasoning: bool = False
     requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
-    approvals: list[ToolRequest] = field(default_factory=list[ToolRequest])
-    verdicts: list[Verdict] = field(default_factory=list[Verdict])
-    questions: dict[str, str] = field(default_factory=dict[str, str])
+    approvals: tuple[ToolRequest, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
     """Of approvals, the call id by the question's own id. A verdict that knows only the question has that one's id."""
 
 
@@ -84,34 +86,55 @@ class Listener:
             for piece_id, raw in zip(said.ids, said.raws, strict=True):
                 message = self._read(tenant, piece_id, raw)
                 spoken.reasoning = spoken.reasoning or message.reasoning
-                spoken.tool_requests.extend(message.requests)
-                spoken.approvals.extend(message.approvals)
+                if message.requests:
+                    spoken.tool_requests.extend(message.requests)
+                    self._keep_words(tenant, raw, message)
+                if message.approvals:
+                    spoken.approvals.extend(message.approvals)
         if given is not None:
             if isinstance(spoken, Span) and spoken.system_instructions is None and given.raws:
                 _find_instructions(spoken, given)
-            answers: list[ToolAnswer] = []
-            verdicts: list[Verdict] = []
-            behind = len(given.ids)
-            for piece_id, raw in zip(reversed(given.ids), reversed(given.raws), strict=True):
-                if _ASSISTANT.match(raw):
-                    break
-                message = self._read(tenant, piece_id, raw)
-                if message.role == "assistant":
-                    break
+            self._hear_given(spoken, given)
+
+    def _hear_given(self, spoken: Span | Event, given: Pieces) -> None:
+        """What stands behind the assistant's last word; and, where it answers something, that word."""
+        tenant = spoken.tenant
+        answers: list[ToolAnswer] = []
+        verdicts: list[Verdict] = []
+        behind = len(given.ids)
+        for piece_id, raw in zip(reversed(given.ids), reversed(given.raws), strict=True):
+            if _ASSISTANT.match(raw):
+                break
+            message = self._read(tenant, piece_id, raw)
+            if message.role == "assistant":
+                break
+            if message.answers:
                 answers[:0] = message.answers
+            if message.verdicts:
                 verdicts[:0] = message.verdicts
-                behind -= 1
-            if answers or verdicts:
-                asked = self._asked_before(tenant, given, behind, len(answers))
-                spoken.tool_answers.extend(_with_requests(answers, asked))
-                if verdicts:
-                    self._take_verdicts(spoken, verdicts, given, behind)
+            behind -= 1
+        if answers or verdicts:
+            asked = self._asked_before(tenant, given, behind, len(answers))
+            spoken.tool_answers.extend(_with_requests(answers, asked))
+            if verdicts:
+                self._take_verdicts(spoken, verdicts, given, behind)
+
+    def _keep_words(self, tenant: str, raw: bytes, said: Said) -> None:
+        """What a model said comes again in the next history, as another piece: without the reason why it stopped."""
+        if len(raw) > _WORDS_BYTES_MAX:
+            return
+        finish = _FINISH.search(raw, max(len(raw) - _FINISH_BYTES_MAX, 0))
+        if finish is not None:
+            if len(self._words) >= _REMEMBERED_WORDS_MAX:
+                self._words.clear()
+            self._words[tenant, raw[: finish.start()] + b"}"] = said
 
     def _asked_before(self, tenant: str, given: Pieces, behind: int, wanted: int) -> list[ToolRequest]:
         """What the assistant asked for right before the message at `behind`, in one message or (as items) in several."""
         asked: list[ToolRequest] = []
         for at in range(behind - 1, -1, -1):
-            message = self._read(tenant, given.ids[at], given.raws[at])
+            raw = given.raws[at]
+            message = self._words.get((tenant, raw)) or self._read(tenant, given.ids[at], raw)
             if message.role != "assistant":
                 break
             asked = message.requests + asked if asked else message.requests
@@ -126,7 +149,7 @@ class Listener:
             message = self._read(spoken.tenant, given.ids[at], given.raws[at])
             if message.role != "assistant":
                 break
-            questions |= message.questions
+            questions |= dict(message.questions)
         for verdict in verdicts:
             spoken.say(replace(verdict, id=questions.get(verdict.id or "", verdict.id)))
 
@@ -139,16 +162,7 @@ class Listener:
             plain = _PLAIN_ROLE.match(raw)
             if plain is not None:
                 return _PLAIN[plain[1]]
-        # What a model said comes again in histories, without the reason why it stopped.
-        at = raw.rfind(b'"finish_reason"', -_FINISH_BYTES_MAX)
-        words = (tenant, raw[:at].rstrip(b" ,")) if at > 0 else (tenant, raw[:-1])
-        said = self._words.get(words)
-        if said is None:
-            said = self._read_whole(tenant, raw)
-            if len(self._words) >= _REMEMBERED_WORDS_MAX:
-                self._words.clear()
-            if len(raw) <= _WORDS_BYTES_MAX:
-                self._words[words] = said
+        said = self._read_whole(tenant, raw)
         if len(self._said) >= _REMEMBERED_MESSAGES_MAX:
             self._said.clear()
         self._said[piece_id] = said
@@ -189,16 +203,17 @@ class Listener:
                     said.answers.append(ToolAnswer(_text(part.get("id")), self.put(tenant, part.get("response"))))
                 case "approval_request":
                     asked = _request(part, "tool_call_id", self.put(tenant, part.get("arguments")))
-                    said.approvals.append(asked)
+                    said.approvals += (asked,)
                     if asked.id and isinstance(part.get("id"), str):
-                        said.questions[part["id"]] = asked.id
+                        said.questions += ((part["id"], asked.id),)
                 case "approval_response":
-                    said.verdicts.append(self._verdict(tenant, part))
+                    said.verdicts += (self._verdict(tenant, part),)
                 case _:
                     pass
         # Some libraries send the question bare: it is about the message's one call, or about nobody knows which.
-        lone = said.requests[:1] if len(said.requests) == 1 else []
-        said.approvals = [found for one in said.approvals for found in ([one] if one.id or one.name else lone)]
+        if said.approvals:
+            lone = said.requests if len(said.requests) == 1 else []
+            said.approvals = tuple(found for one in said.approvals for found in ([one] if one.id or one.name else lone))
         return said
 
     def _verdict(self, tenant: str, part: dict[str, Any]) -> Verdict:

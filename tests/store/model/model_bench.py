@@ -12,7 +12,7 @@ from store.model.content import Content, ContentSink
 from store.model.evaluations import Evaluation
 from store.model.normalise import normalise_spans
 from store.model.prices import NO_PRICES, Prices
-from store.model.span import Aside, Event, Span, SpanBody, ToolAnswer, ToolRequest
+from store.model.span import Event, Particulars, Span, SpanBody, ToolAnswer, ToolRequest
 from store.model.talk import Listener
 from store.model.trace import Trace
 from store.record import Frame, FrameType, Signal
@@ -112,8 +112,10 @@ def make_span(span_id: str, parent: str | None = None, *, at: int = 0, until: in
         "status_message": None, "scope_name": "some.scope", "scope_version": None, "service_name": "bench",
         "service_version": None, "environment": None, "dialect": "other",
     }  # fmt: skip
-    beside = {name: given.pop(name) for name in Aside.__struct_fields__ if name in given}
-    return Span(**(fields | given), aside=Aside(**beside) if beside else None)
+    told = {name: given.pop(name) for name in Particulars.__struct_fields__ if name in given}
+    if told:
+        given["particulars"] = Particulars(**told)
+    return Span(**(fields | given))
 
 
 def make_event(event_id: str, *, at: int = 0, **given: Any) -> Event:

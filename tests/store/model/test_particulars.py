@@ -1,6 +1,8 @@
 """For whom, in which version and with which prompt: what few spans say, from wherever each library says it."""
 
 import json
+import sys
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -9,11 +11,12 @@ from model_bench import make_span, normalise_one, trace_of
 from store.model.joining import facts_of, join
 from store.model.particulars import METADATA_CHARS_MAX
 from store.model.runs import whole_run
-from store.model.span import Particulars, Span
+from store.model.span import SPAN_FIELDS_MAX, Particulars, Span, Verdict
 
 OTEL = "opentelemetry.instrumentation.genai.openai"
 OI = "openinference.instrumentation.langchain"
 PAI = "pydantic-ai"
+TL = "traceloop.tracer"
 
 
 def _told(attributes: dict[str, Any], scope: str = OTEL, **fields: Any) -> Particulars:
@@ -64,6 +67,14 @@ def test_a_span_without_a_conversation_id_names_no_source_of_it() -> None:
         (PAI, {"metadata": '{"tenant": "acme", "user": "u-7"}'}, "end_user_tenant", "acme"),
         (PAI, {"gen_ai.aggregated_usage.input_tokens": 5}, "reported_input_tokens", 5),
         (PAI, {"gen_ai.aggregated_usage.input_tokens": "many"}, "reported_input_tokens", None),
+        (TL, {"traceloop.span.kind": "workflow", "traceloop.entity.version": 3}, "workflow_version", "3"),
+        (TL, {"traceloop.span.kind": "agent", "traceloop.entity.version": 3}, "agent_version", "3"),
+        (TL, {"traceloop.span.kind": "agent", "traceloop.entity.version": 3}, "workflow_version", None),
+        (TL, {"traceloop.span.kind": "task", "traceloop.entity.version": 3}, "workflow_version", None),
+        (TL, {"traceloop.entity.version": 3}, "workflow_version", None),
+        (TL, {"traceloop.span.kind": ["agent"], "traceloop.entity.version": {"a": 1}}, "agent_version", None),
+        ("langfuse-sdk", {"langfuse.observation.prompt.version": 7}, "prompt_version", "7"),
+        ("langfuse-sdk", {"langfuse.version": "1.2.3"}, "prompt_version", None),
         ("unheard.of", {"user.id": "u-7"}, "user_id", "u-7"),
     ],
 )
@@ -105,6 +116,25 @@ def test_instructions_that_are_sent_as_the_first_messages_are_the_prompt() -> No
     assert span.particulars.system_messages == span.input_messages[:2]
     own = normalise_one({"gen_ai.input.messages": json.dumps(messages), "gen_ai.system_instructions": "[]"}, scope=OTEL)
     assert own.span.particulars is None or own.span.system_instructions is not None
+
+
+def test_a_span_is_no_larger_than_what_the_allocator_is_quick_with() -> None:
+    span = make_span("a", None)
+    assert len(fields(span)) <= SPAN_FIELDS_MAX
+    assert sys.getsizeof(span) <= 512
+
+
+def test_what_few_spans_say_is_told_by_the_span_itself() -> None:
+    span = make_span("a", None)
+    assert (span.workflow_id, span.previous_response_id, span.all_messages) == (None, None, None)
+    assert (span.verdicts, span.attempts_failed, span.particulars) == ([], 0, None)
+    span.take("workflow_id", "w")
+    span.take("tool_name", "t")
+    span.say(Verdict("c1", "allow"))
+    assert [span.said(name) for name in ("workflow_id", "tool_name", "user_id", "agent_name")] == ["w", "t", None, None]
+    assert span.particulars == Particulars(workflow_id="w", verdicts=[Verdict("c1", "allow")])
+    assert (span.workflow_id, span.verdicts) == ("w", [Verdict("c1", "allow")])
+    assert make_span("b", None).verdicts == []
 
 
 def _run(*spans: Span) -> Any:

@@ -53,6 +53,54 @@ def test_arguments_and_results_are_kept_as_what_they_say() -> None:
     assert plain.texts[plain.span.tool_answers[0].result or ""] == "paid"
 
 
+def _asking(call_id: str, before: str = "", behind: str = "") -> str:
+    return f'{{"role":"assistant",{before}"parts":[{{"type":"tool_call","id":"{call_id}","name":"t"}}]{behind}}}'
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        ('"finish_reason":"stop",', ""),
+        ("", ',"finish_reason":"stop"'),
+        ("", ', "finish_reason" : null '),
+        ("", ',"finish_reason":"a \\"quoted\\" }} word"'),
+        ("", ',"x":{"finish_reason":"stop"}'),
+        ("", ',"finish_reason":{"a":"stop"}'),
+    ],
+)
+def test_a_message_is_known_by_all_of_its_words_wherever_its_finish_reason_stands(before: str, behind: str) -> None:
+    """Whichever was read before: two messages that differ only behind a finish reason are two messages."""
+    answers = [{"role": "tool", "tool_call_id": name, "content": name} for name in ("c1", "c2")]
+    spans: list[dict[str, Any]] = []
+    for call_id, answer in zip(("c1", "c2"), answers, strict=True):
+        said = _asking(call_id, before, behind)
+        for given in (_asking(call_id), said):
+            history = f"[{given},{json.dumps(answer)}]"
+            spans += [
+                {"attributes": {"gen_ai.operation.name": "chat", "gen_ai.output.messages": f"[{said}]"}},
+                {"attributes": {"gen_ai.operation.name": "chat", "gen_ai.input.messages": history}},
+            ]
+    taken = normalised(request_of(*spans)).spans
+    assert [[one.id for one in span.tool_requests] for span in taken[::2]] == [["c1"], ["c1"], ["c2"], ["c2"]]
+    assert [[(one.id, one.name) for one in span.tool_answers] for span in taken[1::2]] == [
+        [("c1", "t")], [("c1", "t")], [("c2", "t")], [("c2", "t")],
+    ]  # fmt: skip
+
+
+def test_the_words_of_a_message_with_more_behind_them_are_not_another_message() -> None:
+    """What is left when the reason and all behind it is taken away was never said: nothing may be known by it."""
+    said = '{"role":"assistant","finish_reason":"stop","parts":[{"type":"tool_call","id":"c1","name":"t"}]}'
+    spans = [
+        {"attributes": {"gen_ai.operation.name": "chat", "gen_ai.output.messages": f"[{said}]"}},
+        {"attributes": {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.input.messages": '[{"role":"assistant"},{"role":"tool","tool_call_id":"c9","content":"x"}]',
+        }},
+    ]  # fmt: skip
+    _, second = normalised(request_of(*spans)).spans
+    assert [(answer.id, answer.name) for answer in second.tool_answers] == [("c9", None)]
+
+
 def test_a_call_without_arguments_has_none() -> None:
     taken = _chats(([], [{"role": "assistant", "parts": [{"type": "tool_call", "id": "c1", "name": "ping"}]}]))
     assert taken.span.tool_requests[0].arguments is None
