@@ -24,7 +24,7 @@ demo: setup  ## a real agent's run, recorded and replayed; ONCE=1 ends after it
 test: setup  ## every test but the slow ones (at most 8 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: setup  ## the slow ones: more kills, more mutations
+test-slow: setup  ## the slow ones: more kills, 40 arrivals of each capture, two tenants of every one
 	$(BIN)/python -m pytest -m slow
 
 check: setup  ## lint, types, import contracts

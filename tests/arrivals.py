@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -57,6 +59,7 @@ ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 RESTARTS_MAX = 2
 WAITS_MAX = 4
 REPEATS_MAX = 4
+DETAILS = 1  # Every attribute of every step would take most of the time; `test_captures.py` asks for them.
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,25 @@ def arrivals(draw: st.DrawFn, records: int) -> Arrival:
     )
 
 
+def shuffled(records: int, random: Random) -> Arrival:
+    """Such an arrival, the same in every run: never the plain one, and always with something again and a restart."""
+    order = random.sample(range(records), records)
+    groups: list[list[int]] = []
+    while order:
+        size = random.randint(1, len(order))
+        groups.append(order[:size])
+        order = order[size:]
+    for _ in range(random.randint(1, REPEATS_MAX)):
+        sent = random.randrange(len(groups))
+        groups.insert(random.randint(sent + 1, len(groups)), groups[sent])
+    places = range(1, len(groups))
+    return Arrival(
+        groups,
+        waits=frozenset(random.sample(places, random.randint(0, min(len(places), WAITS_MAX)))),
+        restarts=frozenset(random.sample(places, 1)),
+    )
+
+
 @contextmanager
 def arrived(
     records: Sequence[Record], how: Arrival, data: Path, *, tenants: Sequence[str] = (DEFAULT_TENANT,)
@@ -240,12 +262,24 @@ def answers(reader: Reader, tenant: str, *, details: int | None = None) -> dict[
     told["metric_points"] = sorted(map(_plain, points), key=_by_its_words)
     for question, where in DIMENSIONS.items():
         rows = [_plain(row) for row in _pages(_asking(reader, tenant, question, where))]
-        for row in rows:  # Of a step that says no time, it is that of its arrival.
-            row.pop("first_seen_at", None)
-            row.pop("last_seen_at", None)
         told[question] = sorted(rows, key=_by_its_words)
     told["new_steps"] = sorted(map(_plain, reader.new_steps(tenant, None, limit=LIMIT_MAX)), key=_by_its_words)
     return told
+
+
+def told_of(records: Sequence[Record], how: Arrival) -> dict[str, Any]:
+    """What a reader tells when they have come so."""
+    with (
+        TemporaryDirectory(prefix="spanledger-arrival-") as folder,
+        arrived(records, how, Path(folder) / "data") as reader,
+    ):
+        return answers(reader, DEFAULT_TENANT, details=DETAILS)
+
+
+@cache
+def expected(name: str) -> dict[str, Any]:
+    """What is told of a capture that comes at once, in the order it was sent."""
+    return told_of(records_of(name), as_sent(records_of(name)))
 
 
 def difference(one: Any, other: Any, where: str = "") -> str | None:

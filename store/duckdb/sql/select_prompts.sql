@@ -18,7 +18,7 @@ WITH said AS (
         steps.particulars ->> '$.prompt_version',
         events.system_instructions,
         1,
-        CASE WHEN events.time_ns = 0 THEN events.received_ns ELSE events.time_ns END
+        coalesce(nullif(events.time_ns, 0), nullif(events.observed_ns, 0), events.received_ns)
     FROM events
     LEFT JOIN current_steps AS steps
         ON steps.tenant = events.tenant AND steps.trace_id = events.trace_id AND steps.span_id = events.span_id
