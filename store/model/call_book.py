@@ -112,12 +112,13 @@ class CallBook:
                     call.requesting, call.requested_ns = span, span.end_ns or span.start_ns
 
     def _requested(self, request: ToolRequest) -> ToolCall:
-        known = self._known(request.id, request.name)
-        if known is None:
-            return self._open(request.id, request.name, request.arguments)
-        known.name = known.name or request.name
-        known.arguments = known.arguments or request.arguments
-        return known
+        call = self._known(request.id, request.name)
+        if call is None:
+            call = self._open(request.id, request.name, request.arguments)
+        call.name = call.name or request.name
+        call.arguments = call.arguments or request.arguments
+        call.type = call.type or request.type
+        return call
 
     def _read_recalled(self, spans: list[Span], talk: dict[str, Talk]) -> None:
         """Requests that only the history before an answer tells of: not sent as an answer, or with another id."""
@@ -165,6 +166,7 @@ class CallBook:
             call = call or self._open(span.tool_call_id, span.tool_name, span.arguments)
             call.name = call.name or span.tool_name
             call.type = call.type or span.tool_type
+            call.server = call.server or (span.particulars and span.particulars.mcp_server)
             if is_loose(span):
                 call.arguments = call.arguments or span.arguments
             else:
