@@ -8,6 +8,7 @@ same question: each continuation has a decision of its own.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from store.model.above import Above
 from store.model.ids import record_id, step_id
 from store.model.span import Span
 from store.model.tool_calls import Told, ToolCall, name_step
@@ -48,62 +49,83 @@ def decisions_of(run_id: str, calls: list[ToolCall], traces: list[Trace]) -> lis
 
     Sets `waited_ns` of calls that waited while they ran.
     """
-    found = [decision for call in calls if call.asked_ns or call.given for decision in _approvals(run_id, call, traces)]
+    places = {trace.trace_id: place for place, trace in enumerate(traces)}
+    reasons = _Reasons(traces)
+    found = [
+        decision
+        for call in calls
+        if call.asked_ns or call.given
+        for decision in _approvals(run_id, call, places, reasons)
+    ]
     by_step = {(span.trace_id, span.span_id): call for call in calls
                for span in (*call.servers, *call.clients, *call.executions, *call.refused, *call.interruptions)}  # fmt: skip
     for trace in traces:
+        calls_above = Above(trace, lambda span: by_step.get((span.trace_id, span.span_id)))
+        asked_above = Above(trace, lambda span: True if span.mcp_method == ELICITATION else None)
         for span in trace.ordered():
             kind = span.kind
             if kind not in _TELLING_KINDS and span.mcp_method != ELICITATION:
                 continue
-            above = (by_step.get((parent.trace_id, parent.span_id)) for parent in trace.ancestors(span))
-            call = next((call for call in above if call), None)
+            call = calls_above.of(span)
             if kind == "guardrail":
                 found.append(_guardrail(run_id, span))
             elif kind == "approval_wait":
                 if not any(verdict.verdict for verdict in span.verdicts):
                     found.append(_wait(run_id, span, call))
-            elif not _within_elicitation(trace, span):
+            elif not asked_above.of(span):
                 found.append(_elicitation(run_id, span, call))
                 if call is not None and span.end_ns:
                     call.waited_ns += max(span.end_ns - span.start_ns, 0)
     return sorted(found, key=lambda one: (one.requested_ns or one.decided_ns, one.decided_ns))
 
 
-def _approvals(run_id: str, call: ToolCall, traces: list[Trace]) -> Iterator[Decision]:
-    before: list[Trace] = []
+def _approvals(run_id: str, call: ToolCall, places: dict[str, int], reasons: "_Reasons") -> Iterator[Decision]:
+    """`places`: of the run's traces in order of time. Only those where something happened to the call are looked at."""
+    ran_in, told_in, given_in = call.ran_by_trace(), call.told_by_trace(), call.given_by_trace()
+    results_before: set[str | None] | None = None  # What a model was told in earlier traces that executed it.
     branch = ""  # The first decision has the question's own id, whoever decides it.
     foretold = False  # A verdict was said, and what follows from it has not been seen yet.
-    for trace in traces:
-        ran, told = call.ran_in(trace.trace_id), call.told_in(trace.trace_id)
-        given = call.given_in(trace.trace_id)
+    for trace_id in sorted(ran_in.keys() | told_in.keys() | given_in.keys(), key=places.__getitem__):
+        ran, told, given = ran_in.get(trace_id), told_in.get(trace_id), given_in.get(trace_id)
         if given is not None:
             yield _said(run_id, call, branch, given, done=ran is not None or told is not None)
-            branch, foretold = trace.trace_id, ran is None and told is None
-        elif foretold and (ran is not None or told is not None):
+            branch, foretold = trace_id, ran is None and told is None
+        elif foretold:
             foretold = False
         elif ran is not None and call.asked_ns:
             yield _approval(
-                run_id, call, branch, verdict="allow", action="executed", step=ran, reason=_said_with(trace),
+                run_id, call, branch, verdict="allow", action="executed", step=ran, reason=reasons.of(trace_id),
                 rule="the call was executed after the approval was asked for",
             )  # fmt: skip
-            branch = trace.trace_id
-        elif told is not None and call.asked_ns and not _ran_before(call, told, before):
+            branch = trace_id
+        elif told is not None and call.asked_ns and not _ran_before(told, results_before):
             yield _approval(
                 run_id, call, branch, verdict="deny", action="blocked", step=told.span, reason=told.result,
                 rule="the model was given an answer and the call was never executed",
             )  # fmt: skip
-            branch = trace.trace_id
-        before.append(trace)
+            branch = trace_id
+        if ran is not None:
+            results_before = results_before or set()
+            results_before |= {told.result} if told is not None else set()
     if not branch:
         rule = call.supposed_by or "the run says that it waits for approval of this call"
         yield _approval(run_id, call, branch, verdict="ask", action="none", rule=rule)
 
 
-def _said_with(trace: Trace) -> str | None:
+class _Reasons:
     """What a run was gone on with, where it says so without saying what it means: the reason of what followed."""
-    said = (given.verdict.reason for given in trace.verdicts() if given.verdict.verdict is None)
-    return next((reason for reason in said if reason), None)
+
+    def __init__(self, traces: list[Trace]) -> None:
+        self._traces = {trace.trace_id: trace for trace in traces}
+        self._known: dict[str, str | None] = {}
+
+    def of(self, trace_id: str) -> str | None:
+        """The first that was said in a trace."""
+        if trace_id not in self._known:
+            given = self._traces[trace_id].verdicts()
+            said = (one.verdict.reason for one in given if one.verdict.verdict is None)
+            self._known[trace_id] = next((reason for reason in said if reason), None)
+        return self._known[trace_id]
 
 
 def _said(run_id: str, call: ToolCall, branch: str, given: Given, *, done: bool) -> Decision:
@@ -128,11 +150,9 @@ def _said(run_id: str, call: ToolCall, branch: str, given: Given, *, done: bool)
     )
 
 
-def _ran_before(call: ToolCall, told: Told, before: list[Trace]) -> bool:
+def _ran_before(told: Told, results: set[str | None] | None) -> bool:
     """Whether an answer is that of an earlier trace's execution. Another answer than that one's model was given is not."""
-    ran = [trace for trace in before if call.ran_in(trace.trace_id) is not None]
-    answers = {earlier.result for trace in ran if (earlier := call.told_in(trace.trace_id)) is not None}
-    return bool(ran) and (not answers or told.result in answers)
+    return results is not None and (not results or told.result in results)
 
 
 def _approval(
@@ -219,7 +239,3 @@ def _guardrail(run_id: str, span: Span) -> Decision:
         evidence="explicit" if said else "inferred",
         evidence_rule="the guardrail's step says its verdict" if said else "the outcome of the guardrail's step",
     )
-
-
-def _within_elicitation(trace: Trace, span: Span) -> bool:
-    return any(above.mcp_method == ELICITATION for above in trace.ancestors(span))

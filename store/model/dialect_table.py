@@ -18,7 +18,7 @@ CONCEPTS: Final[dict[str, tuple[str, ...]]] = {
     "messages": ("input_messages", "output_messages", "system_instructions", "tool_definitions", "all_messages"),
     "reasoning": ("reasoning",),
     "tool calls": ("tool_name", "tool_call_id", "tool_type", "arguments", "result"),
-    "mcp": ("mcp_method", "mcp_protocol_version", "mcp_session_id", "jsonrpc_request_id"),
+    "mcp": ("mcp_method", "mcp_server", "mcp_protocol_version", "mcp_session_id", "jsonrpc_request_id"),
     "tokens": ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
     "cost": ("cost_usd",),
     "errors and outcomes": ("error_type", "status_message", "outcome"),

@@ -134,6 +134,7 @@ def _follow(
         arguments = parsed(attributes.get(rule.request.get("arguments", "")))
         piece = None if arguments is None else sink.put_value(event.tenant, arguments).ids[0]
         name = read_text(attributes.get(rule.request.get("name", "")))
-        event.tool_requests.append(ToolRequest(call_id, name, piece))
+        type_of_tool = read_text(attributes.get(rule.request.get("type", "")))
+        event.tool_requests.append(ToolRequest(call_id, name, piece, type_of_tool))
     if rule.response_id is not None:
         event.response_id = read_text(attributes.get(rule.response_id))

@@ -6,6 +6,7 @@ segment names the run; the id of every segment keeps leading to it.
 
 from dataclasses import dataclass, field
 
+from store.model.above import Above
 from store.model.call_book import CallBook
 from store.model.decisions import Decision, decisions_of
 from store.model.dialect import dialect_of_scope
@@ -99,7 +100,13 @@ def whole_run(segments: list[Joined], traces: dict[str, Trace]) -> WholeRun:
     totals = totals_of(ordered)
     conversation_id = segments[0].facts.conversation_id
     head = tallies[0].root or ordered[0].ordered()[0]
-    statuses = [_status(trace, one.root, calls) for trace, one in zip(ordered, tallies, strict=True)]
+    asked: dict[str, list[ToolCall]] = {}
+    for call in calls:
+        if call.asking is not None:
+            asked.setdefault(call.asking.trace_id, []).append(call)
+    statuses = [
+        _status(trace, one.root, asked.get(trace.trace_id, [])) for trace, one in zip(ordered, tallies, strict=True)
+    ]
     status, reason = statuses[-1]
     open_reason = tallies[-1].open_reason
     run = Run(
@@ -178,12 +185,12 @@ def status_at(status: str, open_reason: str | None, last_event_ns: int, last_rec
     return "incomplete" if open_reason == "missing_root" else "abandoned"
 
 
-def _status(trace: Trace, root: Span | None, calls: list[ToolCall]) -> tuple[str, str | None]:
-    """How a segment ended. What a later segment made of it is that one's own status."""
+def _status(trace: Trace, root: Span | None, asked: list[ToolCall]) -> tuple[str, str | None]:
+    """How a segment ended. What a later segment made of it is that one's own status. `asked`: what was asked about in it."""
     failed = root if root is not None and root.outcome == "error" else _failed_agent(trace)
     if failed is not None:
         return "error", _first_words(failed.status_message) or failed.error_type
-    waiting = [call for call in calls if _left_waiting(call, trace.trace_id)]
+    waiting = [call for call in asked if _left_waiting(call, trace.trace_id)]
     if waiting:
         return "interrupted", "waits for approval of " + ", ".join(sorted({call.name or "a tool" for call in waiting}))
     if root is not None and root.outcome in ("interrupted", "cancelled", "denied"):
@@ -194,8 +201,9 @@ def _status(trace: Trace, root: Span | None, calls: list[ToolCall]) -> tuple[str
 def _failed_agent(trace: Trace) -> Span | None:
     """The last agent that ran below no other, if it failed: some libraries put a root above it that is OK all the same."""
     agents = [span for span in trace.ordered() if span.kind == "agent" and span.agent_name]
-    top = [span for span in agents if not any(a.kind == "agent" and a.agent_name for a in trace.ancestors(span))]
-    return top[-1] if top and top[-1].outcome == "error" else None
+    above = Above(trace, lambda span: True if span.kind == "agent" and span.agent_name else None)
+    last = next((span for span in reversed(agents) if not above.of(span)), None)
+    return last if last is not None and last.outcome == "error" else None
 
 
 def _first_words(message: str | None) -> str | None:
@@ -205,9 +213,9 @@ def _first_words(message: str | None) -> str | None:
 
 
 def _left_waiting(call: ToolCall, trace_id: str) -> bool:
-    asked_here = call.asking is not None and call.asking.trace_id == trace_id
-    answered = call.ran_in(trace_id) or call.told_in(trace_id) or call.given_in(trace_id)
-    return asked_here and answered is None
+    return not any(
+        trace_id in happened for happened in (call.ran_by_trace(), call.told_by_trace(), call.given_by_trace())
+    )
 
 
 def _segment(segment: Joined, tally: Tally, status: str) -> dict[str, object]:

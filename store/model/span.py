@@ -15,11 +15,12 @@ from store.model.dialect import conversation_source
 
 @dataclass(slots=True)
 class ToolRequest:
-    """A tool call that a model asked for. `arguments` is a content id."""
+    """A tool call that a model asked for. `arguments` is a content id; `type`, where told, says where the tool lives."""
 
     id: str | None
     name: str | None
     arguments: str | None
+    type: str | None = None
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class Particulars(msgspec.Struct, omit_defaults=True):
     reported_cache_write_tokens: int | None = None
     reported_reasoning_tokens: int | None = None
     mcp_session_id: str | None = None
+    mcp_server: str | None = None
     workflow_id: str | None = None
     previous_response_id: str | None = None
     all_messages: list[str] | None = None

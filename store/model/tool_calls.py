@@ -154,18 +154,20 @@ class ToolCall:
     def mcp_server(self) -> str | None:
         return self.server or (self.servers[-1].service_name if self.servers else None)
 
-    def ran_in(self, trace_id: str) -> Span | None:
-        """The step that executed it in a trace."""
-        ran = (*reversed(self.executions), *self.clients, *self.servers)
-        return next((span for span in ran if span.trace_id == trace_id), None)
+    def ran_by_trace(self) -> dict[str, Span]:
+        """By trace: the step that executed it there."""
+        found: dict[str, Span] = {}
+        for span in (*reversed(self.executions), *self.clients, *self.servers):
+            found.setdefault(span.trace_id, span)
+        return found
 
-    def told_in(self, trace_id: str) -> Told | None:
-        """What a model was first told in a trace."""
-        return next((told for told in self.told if told.span.trace_id == trace_id), None)
+    def told_by_trace(self) -> dict[str, Told]:
+        """By trace: what a model was first told there."""
+        return {told.span.trace_id: told for told in reversed(self.told)}
 
-    def given_in(self, trace_id: str) -> Given | None:
-        """The verdict that was last said in a trace."""
-        return next((one for one in reversed(self.given) if one.trace_id == trace_id and one.verdict.verdict), None)
+    def given_by_trace(self) -> dict[str, Given]:
+        """By trace: the verdict that was last said there."""
+        return {one.trace_id: one for one in self.given if one.verdict.verdict}
 
     def outcomes(self) -> dict[str, str]:
         """By step id: how steps of it ended, where the call shows that it is not as they say themselves."""

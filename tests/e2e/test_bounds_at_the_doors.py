@@ -199,7 +199,7 @@ def deep(levels: int) -> ExportTraceServiceRequest:
     return request
 
 
-@pytest.mark.parametrize("levels", [33, 45])
+@pytest.mark.parametrize("levels", [46, 60])
 def test_a_value_nested_too_deep_is_refused_at_both_doors_with_what_to_do(server: RunningServer, levels: int) -> None:
     body = deep(levels).SerializeToString()
     answer = server.post("traces", body)
@@ -210,12 +210,12 @@ def test_a_value_nested_too_deep_is_refused_at_both_doors_with_what_to_do(server
         channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")(body, timeout=20)
     error: Any = refused.value
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "nested deeper than 64 protobuf messages" in error.details()
+    assert "nested deeper than 90 protobuf messages" in error.details()
 
 
 def test_a_value_as_deep_as_may_be_is_stored(server: RunningServer) -> None:
-    over_http(server, "traces", deep(32))
-    over_grpc(server, "traces", deep(32))
+    over_http(server, "traces", deep(45))
+    over_grpc(server, "traces", deep(45))
 
 
 def gzip_of_10_gb() -> bytes:

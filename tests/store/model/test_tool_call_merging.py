@@ -364,7 +364,7 @@ def test_where_a_resume_keeps_the_runs_id_an_execution_that_comes_again_had_stop
     [twice] = _calls(first, second)
     assert (twice.attempts, twice.interruptions) == (2, [])
     monkeypatch.setattr(
-        "store.model.call_book.dialect_of_scope", lambda _scope: replace(UNKNOWN, resumes_keep_run_id=True)
+        "store.model.call_judging.dialect_of_scope", lambda _scope: replace(UNKNOWN, resumes_keep_run_id=True)
     )
     [asked] = _calls(first, second)
     assert (_ids(asked.interruptions), _ids(asked.executions), asked.attempts) == (["t1"], ["t2"], 1)
