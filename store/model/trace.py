@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from store.model.order import depths, in_order
 from store.model.span import Event, Span, ToolAnswer, ToolRequest
 
 USAGE_KINDS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -45,9 +46,8 @@ class Trace:
         return span.digest in self.versions.get(span.span_id, ())
 
     def ordered(self) -> list[Span]:
-        """Spans by start; of the same start, parents before children."""
-        depths = self.depths()
-        return sorted(self.spans.values(), key=lambda span: (span.start_ns, depths[span.span_id], span.span_id))
+        """Spans by start; of the same start, parents before children (see `store.model.order`)."""
+        return in_order(self.spans.values())
 
     def ancestors(self, span: Span) -> Iterator[Span]:
         """From the parent up to the root, as far as the record goes. A cycle (telemetry can lie) ends the walk."""
@@ -61,23 +61,8 @@ class Trace:
             span = parent
 
     def depths(self) -> dict[str, int]:
-        """How far below its root each span is, by span id; in a cycle all are on top. Every parent is looked at once."""
-        found: dict[str, int] = {}
-        for start in self.spans:
-            path: dict[str, None] = {}  # In order, and quick to look into.
-            at: str | None = start
-            while at is not None and at in self.spans and at not in found and at not in path:
-                path[at] = None
-                at = self.spans[at].parent_span_id
-            below = list(path)
-            if at is not None and at in path:
-                cycle = below.index(at)
-                found.update(dict.fromkeys(below[cycle:], 0))
-                below = below[:cycle]
-            depth = found[at] + 1 if at is not None and at in found else 0
-            for offset, span_id in enumerate(reversed(below)):
-                found[span_id] = depth + offset
-        return found
+        """How far below its root each span is, by span id; in a cycle all are on top."""
+        return depths({span.span_id: span.parent_span_id for span in self.spans.values()})
 
     def root(self) -> Span | None:
         """The earliest span without a parent; None when its root was never recorded."""
@@ -90,9 +75,9 @@ class Trace:
         return len(named - self.spans.keys())
 
     def mcp_servers(self) -> dict[str, str | None]:
-        """The service that answered, by the span id of each MCP client span above it."""
+        """The service that answered, by the span id of each MCP client span above it: of several, the first to start."""
         found: dict[str, str | None] = {}
-        for span in self.ordered():
+        for span in sorted(self.spans.values(), key=lambda span: (span.start_ns, span.span_id)):
             if span.kind != "mcp_server":
                 continue
             for above in self.ancestors(span):
