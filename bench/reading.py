@@ -1,8 +1,9 @@
 """`python -m bench.reading`: how long it takes to read runs of 1,000, 10,000 and 100,000 steps, and in how much memory.
 
 A view is filled with the runs (`bench.long_run`) and, beside them, with those of the *small* workload, through a real
-`Ledger`; then its `Reader` is asked. A figure is the median of some calls. `--data` keeps the folder: a second run, of
-another commit say, reads what the first has filled. A run's pages in its middle and at its end are reached by its cursors.
+`Ledger`; then its `Reader` is asked. A figure is the median of some calls: wall milliseconds, and processor milliseconds of
+all threads, which others on the machine do not change. `--data` keeps the folder: a second run, of another commit say, reads
+what the first has filled. A run's pages in its middle and at its end are reached by its cursors.
 
 Memory is how much the process's resident set grew at its highest over a call, the engine's buffers included.
 """
@@ -34,11 +35,11 @@ SIZES: Final = (1_000, 10_000, 100_000)
 BESIDE: Final = 20_000
 _SETTLE_SECONDS: Final = 1800.0
 _LONG_SECONDS: Final = 2.0  # What takes longer is measured once.
-_WALK_SECONDS: Final = 60.0
+_WALK_SECONDS: Final = 30.0
 _RUNS: Final = "runs.json"
 _END_NS: Final = 1_795_159_163_000_000_000
 
-Figures = dict[str, float]
+Figures = dict[str, str]
 
 
 def fill(ledger: Ledger, sizes: Iterable[int], beside: int) -> dict[int, str]:
@@ -70,29 +71,29 @@ def _record(ledger: Ledger, requests: Iterable[bytes]) -> None:
 
 
 def measure(reader: Reader, trace_id: str) -> Figures:
-    """What reading one run takes: wall milliseconds by what was asked, megabytes for what streams."""
+    """What reading one run takes, in words, by what was asked."""
 
     def page(cursor: str | None, limit: int = 100, *, inline: bool = False) -> Any:
         return reader.steps(DEFAULT_TENANT, trace_id, limit=limit, cursor=cursor, inline=inline)
 
     figures: Figures = {}
     run = reader.run(DEFAULT_TENANT, trace_id)
-    figures["run"] = _median_ms(lambda: reader.run(DEFAULT_TENANT, trace_id))
-    figures["steps: first page"] = _median_ms(lambda: page(None))
-    figures["steps: first page inline"] = _median_ms(lambda: page(None, inline=True))
+    figures["run"] = _median(lambda: reader.run(DEFAULT_TENANT, trace_id))
+    figures["steps: first page"] = _median(lambda: page(None))
+    figures["steps: first page inline"] = _median(lambda: page(None, inline=True))
     middle, last = _cursors(page, run.steps)
     if middle is not None:
-        figures["steps: page in the middle"] = _median_ms(lambda: page(middle))
+        figures["steps: page in the middle"] = _median(lambda: page(middle))
     if last is not None:
-        figures["steps: last page"] = _median_ms(lambda: page(last))
+        figures["steps: last page"] = _median(lambda: page(last))
     step_id = page(middle).rows[0].step_id
-    figures["step"] = _median_ms(lambda: reader.step(DEFAULT_TENANT, step_id))
-    figures["new steps"] = _median_ms(lambda: reader.new_steps(DEFAULT_TENANT, None, limit=100))
-    figures["messages: first 100"] = _median_ms(lambda: _take(reader.messages(DEFAULT_TENANT, trace_id), 100))
-    figures["replay: first event"] = _median_ms(lambda: _take(reader.replay(DEFAULT_TENANT, trace_id), 1))
+    figures["step"] = _median(lambda: reader.step(DEFAULT_TENANT, step_id))
+    figures["new steps"] = _median(lambda: reader.new_steps(DEFAULT_TENANT, None, limit=100))
+    figures["messages: first 100"] = _median(lambda: _take(reader.messages(DEFAULT_TENANT, trace_id), 100))
+    figures["replay: first event"] = _median(lambda: _take(reader.replay(DEFAULT_TENANT, trace_id), 1))
     for name, stream in (("messages", reader.messages), ("replay", reader.replay)):
-        seconds, megabytes, count = _streamed(stream(DEFAULT_TENANT, trace_id) for _ in range(1))
-        figures |= {f"{name}: all": seconds * 1000, f"{name}: MB": megabytes, f"{name}: count": count}
+        taken, megabytes, count = _streamed(stream, trace_id)
+        figures |= {f"{name}: all": taken, f"{name}: memory": f"{megabytes:+,.0f} MB", f"{name}: count": f"{count:,}"}
     return figures
 
 
@@ -100,15 +101,21 @@ def _take(rows: Iterable[Any], count: int) -> None:
     list(islice(rows, count))
 
 
-def _median_ms(call: Callable[[], Any], times: int = 7) -> float:
-    taken: list[float] = []
+def _median(call: Callable[[], Any], times: int = 7) -> str:
+    walls: list[float] = []
+    processors: list[float] = []
     for _ in range(times):
-        begun = time.perf_counter()
+        wall, processor = time.perf_counter(), time.process_time()
         call()
-        taken.append(time.perf_counter() - begun)
-        if taken[-1] > _LONG_SECONDS:
+        walls.append(time.perf_counter() - wall)
+        processors.append(time.process_time() - processor)
+        if walls[-1] > _LONG_SECONDS:
             break
-    return statistics.median(taken) * 1000
+    return _words(statistics.median(walls), statistics.median(processors))
+
+
+def _words(wall_seconds: float, processor_seconds: float) -> str:
+    return f"{wall_seconds * 1000:,.0f} ({processor_seconds * 1000:,.0f}) ms"
 
 
 def _cursors(page: Callable[..., Any], steps: int) -> tuple[str | None, str | None]:
@@ -117,7 +124,7 @@ def _cursors(page: Callable[..., Any], steps: int) -> tuple[str | None, str | No
     seen, cursor = 0, page(None, 1).next_cursor
     middle: str | None = None
     while cursor is not None and time.monotonic() < deadline:
-        found = page(cursor, LIMIT_MAX)
+        found = page(cursor, min(LIMIT_MAX, steps // 4))
         seen += len(found.rows)
         if found.next_cursor is None:
             return middle, cursor
@@ -127,17 +134,17 @@ def _cursors(page: Callable[..., Any], steps: int) -> tuple[str | None, str | No
     return middle, None
 
 
-def _streamed(asked: Iterable[Iterable[Any]]) -> tuple[float, float, int]:
-    """Seconds, megabytes the process grew by at its highest, and rows of one stream, each encoded as the API does."""
+def _streamed(ask: Callable[[str, str], Iterable[Any]], trace_id: str) -> tuple[str, float, int]:
+    """Times, megabytes the process grew by at its highest, and rows of one stream, each encoded as the API does."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # Forget the highest resident set so far.
-    before, begun, count = _memory_kb("VmRSS"), time.perf_counter(), 0
+    before, wall, processor, count = _memory_kb("VmRSS"), time.perf_counter(), time.process_time(), 0
     encode = msgspec.json.Encoder().encode
-    for rows in asked:
-        for row in rows:
-            encode(row)
-            count += 1
-    return time.perf_counter() - begun, (_memory_kb("VmHWM") - before) / 1024, count
+    for row in ask(DEFAULT_TENANT, trace_id):
+        encode(row)
+        count += 1
+    taken = _words(time.perf_counter() - wall, time.process_time() - processor)
+    return taken, max(_memory_kb("VmHWM") - before, 0) / 1024, count
 
 
 def _memory_kb(name: str) -> int:
@@ -150,10 +157,12 @@ def _memory_kb(name: str) -> int:
 def table(measured: dict[int, Figures]) -> str:
     """The figures as Markdown: a line a question, a column a size."""
     names = list(dict.fromkeys(name for figures in measured.values() for name in figures))
-    lines = ["| asked | " + " | ".join(f"{size:,} steps" for size in measured) + " |", "|---" * (len(measured) + 1) + "|"]
+    lines = [
+        "| asked | " + " | ".join(f"{size:,} steps" for size in measured) + " |",
+        "|---" * (len(measured) + 1) + "|",
+    ]
     for name in names:
-        unit = "" if name.endswith(("MB", "count")) else " ms"
-        cells = (f"{figures[name]:,.1f}{unit}" if name in figures else "too slow" for figures in measured.values())
+        cells = (figures.get(name, "too slow") for figures in measured.values())
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
