@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from store.errors import BadQuery
+from store.model.order import PlaceInTrace
 
 
 def make_cursor(*place: Any) -> str:
@@ -25,13 +26,13 @@ def keyset(cursor: str | None) -> dict[str, Any]:
             raise _bad(cursor)
 
 
-def ordinal(cursor: str | None) -> int:
-    """The number of rows before the page. Raises BadQuery."""
+def step_place(cursor: str | None) -> tuple[str, PlaceInTrace] | None:
+    """The trace and the place in it of the last step before the page. Raises BadQuery."""
     if cursor is None:
-        return 0
+        return None
     match _place(cursor):
-        case [int(after)] if 0 <= after < 2**63:
-            return after
+        case [str(trace_id), int(start_ns), int(level), str(span_id)] if 0 <= start_ns < 2**63 and 0 <= level < 2**63:
+            return trace_id, (start_ns, level, span_id)
         case _:
             raise _bad(cursor)
 

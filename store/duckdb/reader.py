@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 import msgspec
 
 from store.contract import EventFilter, MetricFilter, Page, RunFilter, ViewStatus
-from store.duckdb.cursors import keyset, make_cursor, ordinal
+from store.duckdb.cursors import keyset, make_cursor, step_place
 from store.duckdb.engine import Engine
 from store.duckdb.present import (
     attributes_of,
@@ -23,13 +24,17 @@ from store.duckdb.present import (
     span_events_of,
 )
 from store.duckdb.rows import event_of, span_of
+from store.duckdb.run_steps import Placed, RunSteps
 from store.duckdb.statements import sql
+from store.duckdb.telling import Telling
+from store.duckdb.texts import Texts
 from store.duckdb.writer import DuckDbWriter
-from store.errors import NotFound
-from store.model.conversation import content_ids, conversation, events_by_step
+from store.errors import BadQuery, NotFound
+from store.model.conversation import Message
 from store.model.dialect import NORMALISER_VERSION
 from store.model.ids import split_step_id
-from store.model.replay import Replay, Times
+from store.model.order import PlaceInTrace
+from store.model.replay import Times
 from store.model.rows import (
     ContentRow,
     DecisionRow,
@@ -44,9 +49,9 @@ from store.model.rows import (
 )
 from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
 from store.model.times import rfc3339
-from store.model.tool_calls import name_step
-from store.model.trace import Trace
 from store.record import Position
+
+_BEFORE_ALL = -1
 
 
 class DuckDbReader:
@@ -83,31 +88,36 @@ class DuckDbReader:
         return present_run(self._run_row(tenant, run_id), self._clock_ns())
 
     def steps(self, tenant: str, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
-        row, traces = self._load(tenant, run_id)
-        after = ordinal(cursor)
-        ordered = [(seq, trace, span) for seq, (trace, span) in enumerate(_walk(traces))]
-        shown = ordered[after : after + limit]
-        rows = self._present(tenant, row["run_id"], shown, inline=inline)
-        more = after + limit < len(ordered)
-        return Page(rows, make_cursor(after + limit) if more else None)
+        row = self._run_row(tenant, run_id)
+        steps = RunSteps.of(self._engine, tenant, row)
+        found = steps.page(_place_in(steps, cursor), limit + 1)
+        shown = found[:limit]
+        before = steps.number_of(shown[0]) if shown and cursor else 0
+        rows = self._present(row["run_id"], steps, shown, before=before, inline=inline)
+        last = shown[-1] if len(found) > limit else None
+        return Page(rows, make_cursor(steps.traces[last.trace].trace_id, *last.at) if last else None)
 
     def step(self, tenant: str, step_id: str) -> StepDetail:
         ids = split_step_id(step_id)
-        rows = ids and self._engine.rows(
-            sql("select_step_bodies"), {"tenant": tenant, "trace_id": ids[0], "span_id": ids[1]}
-        )
-        if not rows:
+        runs = ids and self._engine.rows(sql("select_run"), {"tenant": tenant, "id": ids[0]})
+        if not (ids and runs):
+            raise NotFound(f"there is no step {step_id!r}")
+        steps = RunSteps.of(self._engine, tenant, runs[0])
+        number = next((number for number, one in enumerate(steps.traces) if one.trace_id == ids[0]), None)
+        rows = [] if number is None else self._engine.rows(
+            sql("select_step_bodies"), steps.asked(number) | {"span_id": ids[1]}
+        )  # fmt: skip
+        if number is None or not rows:
             raise NotFound(f"there is no step {step_id!r}")
         row = rows[0]
-        run, traces = self._load(tenant, row["trace_id"])
-        steps = [(seq, trace, span) for seq, (trace, span) in enumerate(_walk(traces))
-                 if (span.trace_id, span.span_id) == ids]  # fmt: skip
+        place = steps.place_of(number, row["span_id"], row["start_ns"])
+        [shown] = self._present(runs[0]["run_id"], steps, [place], before=steps.number_of(place), inline=False)
         texts = self._texts(tenant, pieces_in(row))
         extra = msgspec.json.decode(row["extra"]) if row["extra"] else {}
         resource = msgspec.json.decode(texts.get(row["resource"], '{"attributes":{}}'))
         extra |= {f"resource_{name}": value for name, value in resource.items() if name != "attributes"}
         return StepDetail(
-            step=self._present(tenant, run["run_id"], steps, inline=False)[0],
+            step=shown,
             attributes=attributes_of(row, texts),
             resource=resource["attributes"],
             scope=msgspec.json.decode(texts.get(row["scope"], "{}")),
@@ -120,45 +130,38 @@ class DuckDbReader:
             },
         )  # fmt: skip
 
-    def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
-        run = self._run_row(tenant, run_id)
-        return [call for call, _ in self._calls(tenant, run["run_id"])]
+    def tool_calls(
+        self, tenant: str, run_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[ToolCallRow]:
+        run = {"tenant": tenant, "run_id": self._run_row(tenant, run_id)["run_id"]}
+        behind = _BEFORE_ALL
+        if after is not None:
+            places = self._engine.rows(sql("select_tool_call_place"), run | {"tool_call_key": after})
+            if not places:
+                raise BadQuery("cursor", f"{after!r} names no tool call of this run; start again without one")
+            behind = places[0]["position"]
+        rows = self._engine.rows(sql("select_tool_calls"), run | {"behind": behind, "limit": limit})
+        texts = self._texts(tenant, {row[name] for row in rows for name in ("arguments", "result") if row[name]})
+        return [present_call(row, texts) for row in rows]
 
     def decisions(self, tenant: str, run_id: str) -> list[DecisionRow]:
         run = self._run_row(tenant, run_id)
         return [decision for decision, _ in self._decisions(tenant, run["run_id"])]
 
-    def messages(self, tenant: str, run_id: str) -> list[MessageRow]:
-        _, traces = self._load(tenant, run_id)
-        found = conversation(traces, self._texts(tenant, content_ids(traces)))
-        return [
-            MessageRow(
-                ordinal=index,
-                at=rfc3339(message.at_ns),
-                step_id=name_step(message.span) or "",
-                direction=message.direction,  # pyright: ignore[reportArgumentType] - one of the three by construction
-                role=message.role,
-                parts=message.parts,
-                finish_reason=message.finish_reason,
-                content_id=message.content_id,
-            )
-            for index, message in enumerate(found)
-        ]
+    def messages(self, tenant: str, run_id: str) -> Iterator[MessageRow]:
+        return map(_message_row, count(), self._telling(tenant, self._run_row(tenant, run_id)).messages())
 
     def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
-        row, traces = self._load(tenant, run_id)
+        row = self._run_row(tenant, run_id)
         evaluations = self._engine.rows(
-            sql("select_evaluations"), {"tenant": tenant, "trace_ids": [trace.trace_id for trace in traces]}
-        )
+            sql("select_evaluations"), {"tenant": tenant, "trace_ids": row["trace_ids"]}
+        )  # fmt: skip
         texts = self._texts(tenant, {piece for one in evaluations for piece in pieces_in(one)})
-        return Replay(
-            run=present_run(row, self._clock_ns()),
-            traces=traces,
-            messages=list(conversation(traces, self._texts(tenant, content_ids(traces)))),
-            calls=self._calls(tenant, row["run_id"]),
-            decisions=self._decisions(tenant, row["run_id"]),
-            evaluations=[(event_of(one), attributes_of(one, texts)) for one in evaluations],
-        ).events()
+        return self._telling(tenant, row).replay(
+            present_run(row, self._clock_ns()),
+            self._decisions(tenant, row["run_id"]),
+            [(event_of(one), attributes_of(one, texts)) for one in evaluations],
+        )
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         rows = self._engine.rows(sql("select_events"), {
@@ -214,23 +217,36 @@ class DuckDbReader:
             for span in spans
         ]  # fmt: skip
 
-    def _present(self, tenant: str, run_id: str, shown: list[tuple[int, Trace, Any]], *, inline: bool) -> list[StepRow]:
+    def _present(
+        self, run_id: str, steps: RunSteps, shown: list[Placed], *, before: int, inline: bool
+    ) -> list[StepRow]:
         journal_id = self._journal_id()
-        traces = {trace.trace_id: trace for _, trace, _ in shown}
-        speaking = {trace_id: events_by_step(trace) for trace_id, trace in traces.items()}
-        servers = {trace_id: trace.mcp_servers() for trace_id, trace in traces.items()}
-        contents = [content_of(span, speaking[trace.trace_id].get(span.span_id, [])) for _, trace, span in shown]
+        spans = steps.spans(shown)
+        names = [(steps.traces[one.trace].trace_id, one.key.span_id) for one in shown]
+        speaking = steps.speaking_events(names)
+        events = [speaking.get(name, []) for name in names]
+        clients: dict[int, list[str]] = {one.trace: [] for one in shown}
+        for one in shown:
+            if one.key.kind == "mcp_client":
+                clients[one.trace].append(one.key.span_id)
+        servers = {number: steps.mcp_servers(number, asked) for number, asked in clients.items()}
+        contents = [content_of(span, said) for span, said in zip(spans, events, strict=True)]
         texts: dict[str, str] = {}
         if inline:
-            texts = self._texts(tenant, {piece for one in contents for ids in one.values() for piece in ids})
+            texts = self._texts(steps.tenant, {piece for one in contents for ids in one.values() for piece in ids})
         return [
             present_step(
-                span, run_id=run_id, seq=seq, journal_id=journal_id,
+                span, run_id=run_id, seq=before + offset, journal_id=journal_id,
                 content=inline_content(content, texts) if inline else dict(content),
-                events=speaking[trace.trace_id].get(span.span_id, []), mcp_servers=servers[trace.trace_id],
+                events=said, mcp_servers=servers[one.trace],
             )
-            for (seq, trace, span), content in zip(shown, contents, strict=True)
+            for offset, (one, span, said, content) in enumerate(zip(shown, spans, events, contents, strict=True))
         ]  # fmt: skip
+
+    def _telling(self, tenant: str, row: dict[str, Any]) -> Telling:
+        position = self._writer.position()  # Not before the row: what the row says is in the view at it.
+        steps = RunSteps.of(self._engine, tenant, row, until=position.sequence if position else 0)
+        return Telling(self._engine, tenant, row, steps)
 
     def _now(self) -> dict[str, int]:
         return {"now_ns": self._clock_ns(), "skew_ns": CLOCK_SKEW_NS, "idle_ns": IDLE_NS}
@@ -245,12 +261,6 @@ class DuckDbReader:
             raise NotFound(f"there is no run {run_id!r}")
         return rows[0]
 
-    def _load(self, tenant: str, run_id: str) -> tuple[dict[str, Any], list[Trace]]:
-        """A run's row and its traces in order of time."""
-        row = self._run_row(tenant, run_id)
-        found = {trace.trace_id: trace for trace in self._writer.traces((tenant, one) for one in row["trace_ids"])}
-        return row, [found[one] for one in row["trace_ids"]]
-
     def _runs_of(self, tenant: str, trace_ids: set[str]) -> dict[str, str]:
         if not trace_ids:
             return {}
@@ -258,18 +268,7 @@ class DuckDbReader:
         return {row["trace_id"]: row["run_id"] for row in rows}
 
     def _texts(self, tenant: str, ids: Iterable[str]) -> dict[str, str]:
-        wanted = sorted(ids)
-        if not wanted:
-            return {}
-        rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": wanted})
-        return {row["content_id"]: row["text"] for row in rows}
-
-    def _calls(self, tenant: str, run_id: str) -> list[tuple[ToolCallRow, Times]]:
-        rows = self._engine.rows(sql("select_tool_calls"), {"tenant": tenant, "run_id": run_id})
-        texts = self._texts(tenant, {row[name] for row in rows for name in ("arguments", "result") if row[name]})
-        return [
-            (present_call(row, texts), Times(row["requested_ns"], row["started_ns"], _told_ns(row))) for row in rows
-        ]  # fmt: skip
+        return Texts(self._engine, tenant).read(ids)
 
     def _decisions(self, tenant: str, run_id: str) -> list[tuple[DecisionRow, Times]]:
         rows = self._engine.rows(sql("select_decisions"), {"tenant": tenant, "run_id": run_id})
@@ -279,15 +278,29 @@ class DuckDbReader:
         ]  # fmt: skip
 
 
-def _told_ns(row: dict[str, Any]) -> int:
-    """When a call's result was there: its end, else when the model was told."""
-    return row["ended_ns"] or row["answered_ns"] or row["started_ns"] or row["requested_ns"]
+def _place_in(steps: RunSteps, cursor: str | None) -> tuple[int, PlaceInTrace] | None:
+    """Where a cursor points. Raises BadQuery for one of another run."""
+    place = step_place(cursor)
+    if place is None:
+        return None
+    trace_id, at = place
+    number = next((number for number, one in enumerate(steps.traces) if one.trace_id == trace_id), None)
+    if number is None:
+        raise BadQuery("cursor", f"{cursor!r} is not a cursor of this run's steps; start again without one")
+    return number, at
 
 
-def _walk(traces: list[Trace]) -> Iterator[tuple[Trace, Any]]:
-    for trace in traces:
-        for span in trace.ordered():
-            yield trace, span
+def _message_row(ordinal: int, message: Message) -> MessageRow:
+    return MessageRow(
+        ordinal=ordinal,
+        at=rfc3339(message.at_ns),
+        step_id=message.step_id,
+        direction=message.direction,  # pyright: ignore[reportArgumentType] - one of the three by construction
+        role=message.role,
+        parts=message.parts,
+        finish_reason=message.finish_reason,
+        content_id=message.content_id,
+    )
 
 
 def _page(

@@ -2,8 +2,9 @@ import json
 from typing import Any
 
 from model_bench import TRACE, make_span, trace_of
+from whole import conversation, speakers
 
-from store.model.conversation import Message, content_ids, conversation, events_by_step, pieces_of_step
+from store.model.conversation import Message, pieces_of_step
 from store.model.span import Event, Span
 from store.model.trace import Trace
 
@@ -48,9 +49,7 @@ class Speakers:
         return trace_of(*self.spans)
 
     def told(self) -> list[Message]:
-        traces = [self.trace()]
-        assert content_ids(traces) <= set(self.texts)
-        return list(conversation(traces, self.texts))
+        return list(conversation([self.trace()], self.texts))
 
 
 def _lines(messages: list[Message]) -> list[str]:
@@ -70,7 +69,7 @@ def test_a_history_that_is_repeated_is_told_once() -> None:
     assert [message.direction for message in found] == [
         "system", "input", "output", "input", "output", "input", "output",
     ]  # fmt: skip
-    assert [message.span.span_id for message in found] == ["s0", "s0", "s0", "s1", "s1", "s2", "s2"]
+    assert [message.step_id[-2:] for message in found] == ["s0", "s0", "s0", "s1", "s1", "s2", "s2"]
 
 
 def test_a_message_that_was_really_said_twice_is_told_twice() -> None:
@@ -131,7 +130,7 @@ def test_a_step_says_what_it_says_itself_else_what_its_log_records_say() -> None
     trace = talk.trace()
     for event in (late, early):
         trace.events[event.event_id] = event
-    assert {name: len(events) for name, events in events_by_step(trace).items()} == {"s0": 2}
+    assert [speaker.pieces.given for speaker in speakers([trace])] == [early.input_messages, talk.pieces([HI])]
     assert _lines(list(conversation([trace], talk.texts)))[:3] == ["system: Be brief.", "user: hi", "assistant: ok"]
 
 
