@@ -61,6 +61,11 @@ def span_of(row: dict[str, Any]) -> Span:
     return Span(**values)
 
 
+def aside_of(row: dict[str, Any]) -> Aside | None:
+    """What a step's row says beside the rest."""
+    return _aside.decode(row["aside"]) if row["aside"] else None
+
+
 def event_of(row: dict[str, Any]) -> Event:
     """A log record from its row."""
     return Event(**_talk({name: row[name] for name in EVENT_FIELDS}))
@@ -71,7 +76,7 @@ def _talk(values: dict[str, Any]) -> dict[str, Any]:
         values[name] = _requests.decode(values[name]) if values[name] else []
     values["tool_answers"] = _answers.decode(values["tool_answers"]) if values["tool_answers"] else []
     if "aside" in values:
-        values["aside"] = _aside.decode(values["aside"]) if values["aside"] else None
+        values["aside"] = aside_of(values)
     else:
         values["verdicts"] = _verdicts.decode(values["verdicts"]) if values["verdicts"] else None
     return values
