@@ -7,6 +7,7 @@ statements, so that a slow client holds up nobody.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from store.duckdb.engine import Engine
@@ -92,11 +93,15 @@ class Telling:
         return told(run, bounds, happened, usage_of(hanging), cut=cut)
 
     def _asked_calls(self) -> AskedCalls:
-        """The calls of the run; read with the first that a model is heard to ask for."""
         found = self.engine.table(sql("select_asked_calls"), {"tenant": self.tenant, "run_id": self.run["run_id"]})
-        by_step: dict[str, list[tuple[str, str | None]]] = {}
-        for row in found.to_pylist():
-            by_step.setdefault(row["requesting_step"] or "", []).append((row["tool_call_id"], row["tool_name"]))
+
+        @cache
+        def by_step() -> dict[str, list[tuple[str, str | None]]]:
+            asked: dict[str, list[tuple[str, str | None]]] = {}
+            for row in found.to_pylist():
+                asked.setdefault(row["requesting_step"] or "", []).append((row["tool_call_id"], row["tool_name"]))
+            return asked
+
         return AskedCalls(set(found["tool_call_id"].to_pylist()), by_step)
 
     def _bounds(self, extents: list[Extent]) -> Bounds:

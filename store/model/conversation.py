@@ -13,7 +13,7 @@ is its digest.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -75,12 +75,13 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class AskedCalls:
-    """The ids of a run's tool calls; and the calls that a step asked for, in order, each with its id and its tool's name."""
+    """The ids of a run's tool calls; and by step the calls that it asked for, in order, each with its id and its tool's name.
 
-    ids: Set[str] = frozenset()
-    by_step: Mapping[str, Sequence[tuple[str, str | None]]] = field(
-        default_factory=dict[str, Sequence[tuple[str, str | None]]]
-    )
+    Few runs have a call under another id, so the second is only worked out where it is looked at.
+    """
+
+    ids: Set[str]
+    by_step: Callable[[], Mapping[str, Sequence[tuple[str, str | None]]]]
 
 
 def pieces_of_step(span: Span, events: list[Event]) -> Pieces:
@@ -131,11 +132,11 @@ class Conversation:
     """Hears the steps of a run in their order. `read` gives the texts of content ids; one that is not there is left out.
 
     A call that a model was heard to ask for under the id of an item has the id that the run's tool call has: the one by
-    which histories and answers name it. `asked` gives those calls, when the first one is heard.
+    which histories and answers name it. `asked` gives those calls, when the first one is heard; without it their ids stay.
     """
 
     def __init__(
-        self, read: Callable[[Iterable[str]], Mapping[str, str]], asked: Callable[[], AskedCalls] = AskedCalls
+        self, read: Callable[[Iterable[str]], Mapping[str, str]], asked: Callable[[], AskedCalls] | None = None
     ) -> None:
         self._read = read
         self._asked = asked
@@ -194,7 +195,7 @@ class Conversation:
             for part in message.parts
             if part["type"] == "tool_call" and isinstance(part.get("id"), str)
         ]
-        if not parts:
+        if not parts or self._asked is None:
             return
         if self._calls is None:
             self._calls = self._asked()
@@ -203,7 +204,8 @@ class Conversation:
         if not unknown:
             return
         named = {part["id"] for part in parts}
-        waiting = [call for call in calls.by_step.get(step_id(one.trace_id, one.span_id), ()) if call[0] not in named]
+        asked = calls.by_step().get(step_id(one.trace_id, one.span_id), ())
+        waiting = [call for call in asked if call[0] not in named]
         for part in unknown:
             call = next((call for call in waiting if call[1] == part.get("name")), None)
             if call is not None:

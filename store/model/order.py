@@ -30,7 +30,10 @@ Step = TypeVar("Step", bound=Ordered)
 
 def in_order(steps: Iterable[Step]) -> list[Step]:
     """The current steps of one trace in their order."""
-    return [step for _, step in placed(steps)]
+    by_start = sorted(steps, key=attrgetter("start_ns", "span_id"))
+    if len({step.start_ns for step in by_start}) == len(by_start):
+        return by_start
+    return [step for _, step in placed(by_start)]
 
 
 def placed(steps: Iterable[Step]) -> list[tuple[PlaceInTrace, Step]]:
@@ -42,7 +45,11 @@ def placed(steps: Iterable[Step]) -> list[tuple[PlaceInTrace, Step]]:
         if len(group) == 1:
             found.append(((start_ns, 0, group[0].span_id), group[0]))
             continue
-        levels = depths({step.span_id: step.parent_span_id for step in group})
+        parents = {step.span_id: step.parent_span_id for step in group}
+        if not any(parent in parents for parent in parents.values()):
+            found += (((start_ns, 0, step.span_id), step) for step in group)
+            continue
+        levels = depths(parents)
         found += sorted(
             (((start_ns, levels[step.span_id], step.span_id), step) for step in group), key=lambda pair: pair[0]
         )

@@ -192,14 +192,15 @@ def _ids(said: list[dict[str, Any]], calls: AskedCalls) -> list[str]:
 
 def test_a_call_asked_for_under_the_id_of_an_item_is_told_under_the_runs_id_of_it() -> None:
     here = step_id(TRACE, "s0")
-    calls = AskedCalls({"c1", "c2", "c3"}, {here: [("c1", "pay"), ("c2", "pay"), ("c3", "refund")]})
+    asked = {here: [("c1", "pay"), ("c2", "pay"), ("c3", "refund")]}
+    calls = AskedCalls({"c1", "c2", "c3"}, lambda: asked)
     assert _ids(_asking("item-1", "item-2"), calls) == [
         "c1",
         "c2",
     ]  # Two of one tool: in the order they were asked for.
     assert _ids(_asking("c2", "item-1"), calls) == ["c2", "c1"]  # One that has its id already keeps it.
     assert _ids(_asking("item-1", "item-2", "item-3"), calls) == ["c1", "c2", "item-3"]
-    assert _ids(_asking("item-1"), AskedCalls({"c1"}, {"another": [("c1", "pay")]})) == ["item-1"]
+    assert _ids(_asking("item-1"), AskedCalls({"c1"}, lambda: {"another": [("c1", "pay")]})) == ["item-1"]
 
 
 def test_the_calls_of_a_run_are_read_once_and_only_where_a_model_asked_for_one() -> None:
@@ -207,7 +208,7 @@ def test_the_calls_of_a_run_are_read_once_and_only_where_a_model_asked_for_one()
 
     def asked() -> AskedCalls:
         read.append("calls")
-        return AskedCalls({"c1"})
+        return AskedCalls({"c1"}, dict)
 
     talk = Speakers()
     talk.add([HI], [OK])

@@ -79,7 +79,7 @@ def asked_calls(traces: list[Trace]) -> AskedCalls:
     calls = [call for call in CallBook("run").read(traces) if call.id]
     for call in calls:
         by_step.setdefault(name_step(call.requesting) or "", []).append((call.id or "", call.name))
-    return AskedCalls({call.id or "" for call in calls}, by_step)
+    return AskedCalls({call.id or "" for call in calls}, lambda: by_step)
 
 
 def content_ids(traces: list[Trace]) -> set[str]:
