@@ -53,13 +53,20 @@ class Tree:
         return found
 
     def above(self, steps: list[int]) -> set[int]:
-        """Everything that has one of these below it. In a circle that is every one of it."""
+        """Everything that has one of these below it. In a circle nothing is below itself, but below every other one of it."""
         found: set[int] = set()
+        spared: dict[int, int] = {}  # By step of a circle: the one that its own walk left out, until another comes by.
         for start in steps:
+            path: list[int] = []
             at = self._parents[start]
-            while at != _NOBODY and at not in found:
+            while at not in (_NOBODY, start) and at not in found:
                 found.add(at)
+                path.append(at)
                 at = self._parents[at]
+            if at == start and start not in found:
+                spared.update(dict.fromkeys(path, start))
+            elif spared.get(at, start) != start:
+                found.add(spared[at])
         return found
 
     def nearest(self, start: int, wanted: dict[int, Any]) -> int | None:

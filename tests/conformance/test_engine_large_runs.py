@@ -196,6 +196,10 @@ def of_the_whole(bench: EngineBench, run: RunRow) -> list[tuple[str, str, list[d
 @pytest.mark.parametrize("sizes", [(1, 1), (3, 2)])
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=SPANS, second=SPANS)
+@example(  # An agent that is its own parent, and says something.
+    first=[{"trace": 1, "span": 1, "start": 0, "end": 0, **KINDS[0]}],
+    second=[{"trace": 1, "span": 1, "parent": 1, "start": 0, "end": 0, **KINDS[1], "gen_ai.output.messages": SAID[3]}],
+)
 def test_a_run_is_told_the_same_however_little_is_read_at_a_time(
     name: str, sizes: tuple[int, int], first: list[dict[str, Any]], second: list[dict[str, Any]]
 ) -> None:
