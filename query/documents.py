@@ -4,8 +4,9 @@ The rows are the store's own (`store.model.rows`); here are only the objects aro
 to validate: on a page of a thousand that would cost more than the read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -158,15 +159,14 @@ def line(document: Any) -> bytes:
     return _ENCODER.encode(document) + b"\n"
 
 
-def page_of(rows: Sequence[Row], key: Callable[[Row], str], *, limit: int, cursor: str | None) -> Page[Row]:
-    """One page of what a reader gives whole. The cursor is the key of the row before; rows may be added after it.
+def page_of(rows: Iterable[Row], key: Callable[[Row], str], *, limit: int, cursor: str | None) -> Page[Row]:
+    """One page of what a reader gives in order; what comes behind the page is not asked for.
 
-    Raises BadQuery for a cursor that names no row.
+    The cursor is the key of the row before; rows may be added after it. Raises BadQuery for a cursor that names no row.
     """
-    start = 0
-    if cursor is not None:
-        start = next((place + 1 for place, row in enumerate(rows) if key(row) == cursor), 0)
-        if not start:
-            raise BadQuery("cursor", f"{cursor!r} is not a cursor of this list; start again without one")
-    page = list(rows[start : start + limit])
-    return Page(page, key(page[-1]) if start + limit < len(rows) else None)
+    remaining = iter(rows)
+    if cursor is not None and not any(key(row) == cursor for row in remaining):
+        raise BadQuery("cursor", f"{cursor!r} is not a cursor of this list; start again without one")
+    page = list(islice(remaining, limit))
+    more = next(remaining, None) is not None
+    return Page(page, key(page[-1]) if page and more else None)

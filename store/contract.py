@@ -154,16 +154,20 @@ class Reader(Protocol):
         """One step with every attribute, event and link. Raises NotFound."""
         ...
 
-    def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
-        """A run's logical tool calls in the order they were asked for. Raises NotFound."""
+    def tool_calls(
+        self, tenant: str, run_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[ToolCallRow]:
+        """A run's logical tool calls in the order they were asked for: all, or at most `limit` behind the one with the key
+        `after`. Raises NotFound, BadQuery for a key that no call of the run has.
+        """
         ...
 
     def decisions(self, tenant: str, run_id: str) -> list[DecisionRow]:
         """A run's decisions in the order they were asked for. Raises NotFound."""
         ...
 
-    def messages(self, tenant: str, run_id: str) -> list[MessageRow]:
-        """A run's conversation, every message once, in order. Raises NotFound."""
+    def messages(self, tenant: str, run_id: str) -> Iterator[MessageRow]:
+        """A run's conversation, every message once, in order. Raises NotFound before the first."""
         ...
 
     def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:

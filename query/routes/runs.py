@@ -38,8 +38,8 @@ def list_steps(view: ViewOf, tenant: Tenant, run_id: str, asked: Annotated[Steps
 @router.get("/{run_id}/tool-calls", response_model=ToolCallList, responses=responses(404, 422, 503, 504))
 def list_tool_calls(view: ViewOf, tenant: Tenant, run_id: str, asked: Annotated[PageParameters, Query()]) -> Response:
     """The logical tool calls of a run, however many spans tell of each."""
-    rows = view.at(asked.min_position).tool_calls(tenant, run_id)
-    page = page_of(rows, lambda row: row.tool_call_key, limit=asked.limit, cursor=asked.cursor)
+    rows = view.at(asked.min_position).tool_calls(tenant, run_id, limit=asked.limit + 1, after=asked.cursor)
+    page = page_of(rows, lambda row: row.tool_call_key, limit=asked.limit, cursor=None)
     return answer(ToolCallList(tool_calls=page.rows, next_cursor=page.next_cursor))
 
 

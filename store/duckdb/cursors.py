@@ -9,6 +9,7 @@ import msgspec
 
 from store.contract import Page
 from store.errors import BadQuery
+from store.model.order import PlaceInTrace
 
 Row = TypeVar("Row")
 
@@ -38,13 +39,13 @@ def paged(
     return Page([present(row) for row in shown], cursor)
 
 
-def ordinal(cursor: str | None) -> int:
-    """The number of rows before the page. Raises BadQuery."""
+def step_place(cursor: str | None) -> tuple[str, PlaceInTrace] | None:
+    """The trace and the place in it of the last step before the page. Raises BadQuery."""
     if cursor is None:
-        return 0
+        return None
     match _place(cursor):
-        case [int(after)] if 0 <= after < 2**63:
-            return after
+        case [str(trace_id), int(start_ns), int(level), str(span_id)] if 0 <= start_ns < 2**63 and 0 <= level < 2**63:
+            return trace_id, (start_ns, level, span_id)
         case _:
             raise _bad(cursor)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from store.contract import (
     ViewStatus,
 )
 from store.duckdb import dimensions
-from store.duckdb.cursors import keyset, make_cursor, ordinal, paged
+from store.duckdb.cursors import keyset, make_cursor, paged, step_place
 from store.duckdb.engine import Engine
 from store.duckdb.present import (
     attributes_of,
@@ -36,14 +37,17 @@ from store.duckdb.present import (
     span_events_of,
 )
 from store.duckdb.rows import span_of
+from store.duckdb.run_steps import Placed, RunSteps, StepNames
 from store.duckdb.statements import sql
+from store.duckdb.telling import Telling
 from store.duckdb.texts import texts_of
 from store.duckdb.writer import DuckDbWriter
-from store.errors import NotFound
-from store.model.conversation import content_ids, conversation, events_by_step
+from store.errors import BadQuery, NotFound
+from store.model.conversation import Message
 from store.model.dialect import NORMALISER_VERSION
-from store.model.ids import split_step_id, step_id
-from store.model.replay import Replay, Times
+from store.model.ids import split_step_id
+from store.model.order import PlaceInTrace
+from store.model.replay import Times
 from store.model.rows import (
     AgentRow,
     ContentRow,
@@ -62,13 +66,11 @@ from store.model.rows import (
 )
 from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
 from store.model.times import rfc3339
-from store.model.tool_calls import name_step
-from store.model.trace import Trace
-from store.model.truncation import cut_steps
 from store.otlp.truncation import truncations
 from store.record import Position
 
 REPLAYED_EVALUATIONS_MAX = 100_000  # In one run: more are for the list, which has pages.
+_BEFORE_ALL = -1
 
 
 class DuckDbReader:
@@ -106,32 +108,37 @@ class DuckDbReader:
         return present_run(self._run_row(tenant, run_id), self._clock_ns())
 
     def steps(self, tenant: str, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
-        row, traces = self._load(tenant, run_id)
-        after = ordinal(cursor)
-        ordered = [(seq, trace, span) for seq, (trace, span) in enumerate(_walk(traces))]
-        shown = ordered[after : after + limit]
-        rows = self._present(tenant, row, shown, inline=inline)
-        more = after + limit < len(ordered)
-        return Page(rows, make_cursor(after + limit) if more else None)
+        row = self._run_row(tenant, run_id)
+        steps = RunSteps.of(self._engine, tenant, row)
+        found = steps.page(_place_in(steps, cursor), limit + 1)
+        shown = found[:limit]
+        before = steps.number_of(shown[0]) if shown and cursor else 0
+        rows = self._present(row, steps, shown, before=before, inline=inline)
+        last = shown[-1] if len(found) > limit else None
+        return Page(rows, make_cursor(steps.traces[last.trace].trace_id, *last.at) if last else None)
 
     def step(self, tenant: str, step_id: str) -> StepDetail:
         ids = split_step_id(step_id)
-        rows = ids and self._engine.rows(
-            sql("select_step_bodies"), {"tenant": tenant, "trace_id": ids[0], "span_id": ids[1]}
-        )
-        if not rows:
+        runs = ids and self._engine.rows(sql("select_run"), {"tenant": tenant, "id": ids[0]})
+        if not (ids and runs):
+            raise NotFound(f"there is no step {step_id!r}")
+        steps = RunSteps.of(self._engine, tenant, runs[0])
+        number = next((number for number, one in enumerate(steps.traces) if one.trace_id == ids[0]), None)
+        rows = [] if number is None else self._engine.rows(
+            sql("select_step_bodies"), steps.asked(number) | {"span_id": ids[1]}
+        )  # fmt: skip
+        if number is None or not rows:
             raise NotFound(f"there is no step {step_id!r}")
         row = rows[0]
-        run, traces = self._load(tenant, row["trace_id"])
-        steps = [(seq, trace, span) for seq, (trace, span) in enumerate(_walk(traces))
-                 if (span.trace_id, span.span_id) == ids]  # fmt: skip
+        place = steps.place_of(number, row["span_id"], row["start_ns"])
+        [shown] = self._present(runs[0], steps, [place], before=steps.number_of(place), inline=False)
         texts = self._texts(tenant, pieces_in(row))
         extra = msgspec.json.decode(row["extra"]) if row["extra"] else {}
         resource = msgspec.json.decode(texts.get(row["resource"], '{"attributes":{}}'))
         extra |= {f"resource_{name}": value for name, value in resource.items() if name != "attributes"}
         attributes, scope = attributes_of(row, texts), msgspec.json.decode(texts.get(row["scope"], '{"attributes":{}}'))
         return StepDetail(
-            step=self._present(tenant, run, steps, inline=False)[0],
+            step=shown,
             attributes=attributes,
             resource=resource["attributes"],
             scope=scope,
@@ -148,48 +155,40 @@ class DuckDbReader:
             ],
         )  # fmt: skip
 
-    def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
-        run = self._run_row(tenant, run_id)
-        return [call for call, _ in self._calls(tenant, run)]
+    def tool_calls(
+        self, tenant: str, run_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[ToolCallRow]:
+        row = self._run_row(tenant, run_id)
+        run = {"tenant": tenant, "run_id": row["run_id"]}
+        behind = _BEFORE_ALL
+        if after is not None:
+            places = self._engine.rows(sql("select_tool_call_place"), run | {"tool_call_key": after})
+            if not places:
+                raise BadQuery("cursor", f"{after!r} names no tool call of this run; start again without one")
+            behind = places[0]["position"]
+        calls = self._engine.rows(sql("select_tool_calls"), run | {"behind": behind, "limit": limit})
+        texts = self._texts(tenant, {call[name] for call in calls for name in ("arguments", "result") if call[name]})
+        alive = is_alive(row, self._clock_ns())
+        return [present_call(call, texts, is_alive=alive) for call in calls]
 
     def decisions(self, tenant: str, run_id: str) -> list[DecisionRow]:
         run = self._run_row(tenant, run_id)
         return [decision for decision, _ in self._decisions(tenant, run["run_id"])]
 
-    def messages(self, tenant: str, run_id: str) -> list[MessageRow]:
-        _, traces = self._load(tenant, run_id)
-        found = conversation(traces, self._texts(tenant, content_ids(traces)))
-        cut = {step_id(trace.trace_id, span_id) for trace in traces for span_id in cut_steps(trace)}
-        return [
-            MessageRow(
-                ordinal=index,
-                at=rfc3339(message.at_ns),
-                step_id=name_step(message.span) or "",
-                direction=message.direction,  # pyright: ignore[reportArgumentType] - one of the three by construction
-                role=message.role,
-                parts=message.parts,
-                finish_reason=message.finish_reason,
-                content_id=message.content_id,
-                step_truncated=name_step(message.span) in cut,
-            )
-            for index, message in enumerate(found)
-        ]
+    def messages(self, tenant: str, run_id: str) -> Iterator[MessageRow]:
+        return map(_message_row, count(), self._telling(tenant, self._run_row(tenant, run_id)).messages())
 
     def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
-        row, traces = self._load(tenant, run_id)
+        row = self._run_row(tenant, run_id)
         journal_id = self._journal_id()
         of_it = EvaluationFilter(run=row["run_id"])
         evaluations = self._evaluations(tenant, of_it, limit=REPLAYED_EVALUATIONS_MAX, cursor=None)
-        return Replay(
-            run=present_run(row, self._clock_ns()),
-            traces=traces,
-            messages=list(conversation(traces, self._texts(tenant, content_ids(traces)))),
-            calls=self._calls(tenant, row),
-            decisions=self._decisions(tenant, row["run_id"]),
-            evaluations=[
-                (present_evaluation(one, journal_id=journal_id), one["time_ns"]) for one in reversed(evaluations)
-            ],
-        ).events()
+        return self._telling(tenant, row).replay(
+            present_run(row, self._clock_ns()),
+            self._decisions(tenant, row["run_id"]),
+            [(present_evaluation(one, journal_id=journal_id), one["time_ns"]) for one in reversed(evaluations)],
+            is_alive=is_alive(row, self._clock_ns()),
+        )
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         rows = self._engine.rows(sql("select_events"), {
@@ -274,25 +273,37 @@ class DuckDbReader:
         ]  # fmt: skip
 
     def _present(
-        self, tenant: str, run: dict[str, Any], shown: list[tuple[int, Trace, Any]], *, inline: bool
+        self, run: dict[str, Any], steps: RunSteps, shown: list[Placed], *, before: int, inline: bool
     ) -> list[StepRow]:
         journal_id = self._journal_id()
-        outcomes, alive = self._outcomes(tenant, [run["run_id"]]), is_alive(run, self._clock_ns())
-        traces = {trace.trace_id: trace for _, trace, _ in shown}
-        speaking = {trace_id: events_by_step(trace) for trace_id, trace in traces.items()}
-        servers = {trace_id: trace.mcp_servers() for trace_id, trace in traces.items()}
-        contents = [content_of(span, speaking[trace.trace_id].get(span.span_id, [])) for _, trace, span in shown]
+        outcomes, alive = self._outcomes(steps.tenant, [run["run_id"]]), is_alive(run, self._clock_ns())
+        spans = steps.spans(shown)
+        speaking = steps.speaking_events(
+            [StepNames.of(span.trace_id, span.span_id, span.kind, span.response_id) for span in spans]
+        )
+        events = [speaking.get((span.trace_id, span.span_id), []) for span in spans]
+        clients: dict[int, list[str]] = {one.trace: [] for one in shown}
+        for one in shown:
+            if one.key.kind == "mcp_client":
+                clients[one.trace].append(one.key.span_id)
+        servers = {number: steps.mcp_servers(number, asked) for number, asked in clients.items()}
+        contents = [content_of(span, said) for span, said in zip(spans, events, strict=True)]
         texts: dict[str, str] = {}
         if inline:
-            texts = self._texts(tenant, {piece for one in contents for ids in one.values() for piece in ids})
+            texts = self._texts(steps.tenant, {piece for one in contents for ids in one.values() for piece in ids})
         return [
             present_step(
-                span, run_id=run["run_id"], seq=seq, journal_id=journal_id, outcomes=outcomes, is_alive=alive,
+                span, run_id=run["run_id"], seq=before + offset, journal_id=journal_id, outcomes=outcomes, is_alive=alive,
                 content=inline_content(content, texts) if inline else dict(content),
-                events=speaking[trace.trace_id].get(span.span_id, []), mcp_servers=servers[trace.trace_id],
+                events=said, mcp_servers=servers[one.trace],
             )
-            for (seq, trace, span), content in zip(shown, contents, strict=True)
+            for offset, (one, span, said, content) in enumerate(zip(shown, spans, events, contents, strict=True))
         ]  # fmt: skip
+
+    def _telling(self, tenant: str, row: dict[str, Any]) -> Telling:
+        position = self._writer.position()  # Not before the row: what the row says is in the view at it.
+        steps = RunSteps.of(self._engine, tenant, row, until=position.sequence if position else 0)
+        return Telling(self._engine, tenant, row, steps)
 
     def _now(self) -> dict[str, int]:
         return {"now_ns": self._clock_ns(), "skew_ns": CLOCK_SKEW_NS, "idle_ns": IDLE_NS}
@@ -306,12 +317,6 @@ class DuckDbReader:
         if not rows:
             raise NotFound(f"there is no run {run_id!r}")
         return rows[0]
-
-    def _load(self, tenant: str, run_id: str) -> tuple[dict[str, Any], list[Trace]]:
-        """A run's row and its traces in order of time."""
-        row = self._run_row(tenant, run_id)
-        found = {trace.trace_id: trace for trace in self._writer.traces((tenant, one) for one in row["trace_ids"])}
-        return row, [found[one] for one in row["trace_ids"]]
 
     def _runs_of(self, tenant: str, trace_ids: set[str]) -> dict[str, str]:
         if not trace_ids:
@@ -331,15 +336,6 @@ class DuckDbReader:
             found |= msgspec.json.decode(row["step_outcomes"])
         return found
 
-    def _calls(self, tenant: str, run: dict[str, Any]) -> list[tuple[ToolCallRow, Times]]:
-        rows = self._engine.rows(sql("select_tool_calls"), {"tenant": tenant, "run_id": run["run_id"]})
-        alive = is_alive(run, self._clock_ns())
-        texts = self._texts(tenant, {row[name] for row in rows for name in ("arguments", "result") if row[name]})
-        return [
-            (present_call(row, texts, is_alive=alive), Times(row["requested_ns"], row["started_ns"], _told_ns(row))) for row
-            in rows
-        ]  # fmt: skip
-
     def _decisions(self, tenant: str, run_id: str) -> list[tuple[DecisionRow, Times]]:
         rows = self._engine.rows(sql("select_decisions"), {"tenant": tenant, "run_id": run_id})
         texts = self._texts(tenant, {row["reason"] for row in rows if row["reason"]})
@@ -348,12 +344,27 @@ class DuckDbReader:
         ]  # fmt: skip
 
 
-def _told_ns(row: dict[str, Any]) -> int:
-    """When a call's result was there: its end, else when the model was told."""
-    return row["ended_ns"] or row["answered_ns"] or row["started_ns"] or row["requested_ns"]
+def _place_in(steps: RunSteps, cursor: str | None) -> tuple[int, PlaceInTrace] | None:
+    """Where a cursor points. Raises BadQuery for one of another run."""
+    place = step_place(cursor)
+    if place is None:
+        return None
+    trace_id, at = place
+    number = next((number for number, one in enumerate(steps.traces) if one.trace_id == trace_id), None)
+    if number is None:
+        raise BadQuery("cursor", f"{cursor!r} is not a cursor of this run's steps; start again without one")
+    return number, at
 
 
-def _walk(traces: list[Trace]) -> Iterator[tuple[Trace, Any]]:
-    for trace in traces:
-        for span in trace.ordered():
-            yield trace, span
+def _message_row(ordinal: int, message: Message) -> MessageRow:
+    return MessageRow(
+        ordinal=ordinal,
+        at=rfc3339(message.at_ns),
+        step_id=message.step_id,
+        direction=message.direction,  # pyright: ignore[reportArgumentType] - one of the three by construction
+        role=message.role,
+        parts=message.parts,
+        finish_reason=message.finish_reason,
+        content_id=message.content_id,
+        step_truncated=message.step_truncated,
+    )

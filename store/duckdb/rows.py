@@ -54,8 +54,13 @@ def columns(items: Sequence[Any], names: Sequence[str]) -> dict[str, Sequence[An
 def span_of(row: dict[str, Any]) -> Span:
     """A span version from its row."""
     values = _talk({name: row[name] for name in SPAN_FIELDS})
-    values["particulars"] = _particulars.decode(row["particulars"]) if row["particulars"] else None
+    values["particulars"] = particulars_of(row)
     return Span(**values)
+
+
+def particulars_of(row: dict[str, Any]) -> Particulars | None:
+    """What a step's row says that few do."""
+    return _particulars.decode(row["particulars"]) if row["particulars"] else None
 
 
 def event_of(row: dict[str, Any]) -> Event:

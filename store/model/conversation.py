@@ -6,22 +6,28 @@ order of keys, or the id of a call does not make another message, and histories 
 
 An agent's or a workflow's messages repeat those of the model calls below it. They are read where no such call tells any (it
 failed, or is not recorded), and for the one thing that no model is told: the answer to a question for leave.
+
+A run may have more to say than there is memory for: steps are heard some at a time, in order, and what is kept of a message
+is its digest.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 
+from store.model.ids import step_id
 from store.model.messages import read_message
-from store.model.span import Event, Span
-from store.model.trace import Trace, in_order
+from store.model.span import Event, Particulars, Span
+from store.model.trace import events_in_order
 
-_SPEAKING_KINDS = ("llm", "other")
-_REPEATING_KINDS = ("agent", "workflow")
+SPEAKING_KINDS: Final = frozenset({"llm", "other"})
+REPEATING_KINDS: Final = frozenset({"agent", "workflow"})
+KNOWN_PIECES_MAX: Final = 50_000
+"""Pieces whose message is remembered by its digest: about 10 MB. The histories of one agent go back far less."""
 _ANSWER: Final = "approval_response"
 
 
@@ -29,13 +35,14 @@ _ANSWER: Final = "approval_response"
 class Message:
     """One message of a conversation. `at_ns`: when the model was given it, or when it had said it."""
 
-    span: Span
+    step_id: str
     direction: str
     role: str
     parts: list[dict[str, Any]]
     finish_reason: str | None
     content_id: str
     at_ns: int
+    step_truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +55,46 @@ class Pieces:
     answers_only: bool = False
     """Whether nothing but answers to questions for leave is wanted of them."""
 
+    @property
+    def any(self) -> bool:
+        return bool(self.system or self.given or self.said)
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """What of a step belongs to the conversation, and when. `truncated`: something of the step was cut."""
+
+    trace_id: str
+    span_id: str
+    start_ns: int
+    end_ns: int
+    pieces: Pieces
+    finish_reason: str | None = None
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCalls:
+    """The ids of a run's tool calls; and by step the calls that it asked for, in order, each with its id and its tool's name.
+
+    Few runs have a call under another id, so the second is only worked out where it is looked at.
+    """
+
+    ids: Set[str]
+    by_step: Callable[[], Mapping[str, Sequence[tuple[str, str | None]]]]
+
 
 def pieces_of_step(span: Span, events: list[Event]) -> Pieces:
     """A step's messages: its own, else those of the log records that belong to it (a library may send both)."""
-    own = Pieces(span.system_instructions or [], span.input_messages or [], span.output_messages or [])
+    return pieces_of(span.system_instructions, span.input_messages, span.output_messages, events)
+
+
+def pieces_of(system: list[str] | None, given: list[str] | None, said: list[str] | None, events: list[Event]) -> Pieces:
+    """The same, of what the step carries itself."""
+    own = Pieces(system or [], given or [], said or [])
     if own.given or own.said:
         return own
-    ordered = in_order(events)
+    ordered = events_in_order(events)
     return Pieces(
         own.system or [piece for event in ordered for piece in event.system_instructions or ()],
         [piece for event in ordered for piece in event.input_messages or ()],
@@ -62,136 +102,129 @@ def pieces_of_step(span: Span, events: list[Event]) -> Pieces:
     )
 
 
+def repeats_something(own: Pieces, particulars: Particulars | None) -> bool:
+    """Whether a step of a kind in REPEATING_KINDS has something to say, should nothing below it say it."""
+    return own.any or (particulars is not None and bool(particulars.all_messages or particulars.verdicts))
+
+
+def heard_of(own: Pieces, particulars: Particulars | None, *, given_below: bool, said_below: bool) -> Pieces | None:
+    """What belongs to the conversation of a step of a kind in REPEATING_KINDS. None: nothing.
+
+    `given_below`: a model call below it was given messages; `said_below`: a step below it said some.
+    """
+    if not given_below:
+        said = [] if said_below else own.said
+        whole = particulars.all_messages if particulars is not None else None
+        return Pieces(own.system, own.given or ([] if said else whole or []), said)
+    if particulars is not None and particulars.verdicts:
+        return Pieces([], own.given, [], answers_only=True)
+    return None
+
+
 def finish_reason_of(span: Span, events: list[Event]) -> str | None:
     """Why a step's model stopped, as its span says, else as the log records say that have its messages."""
     return span.finish_reason or next(
-        (event.finish_reason for event in reversed(in_order(events)) if event.finish_reason), None
+        (event.finish_reason for event in reversed(events_in_order(events)) if event.finish_reason), None
     )
 
 
-def events_by_step(trace: Trace) -> dict[str, list[Event]]:
-    """Speaking log records by span id."""
-    found: dict[str, list[Event]] = {}
-    for event in trace.events.values():
-        found.setdefault(trace.step_of(event), []).append(event)
-    return found
+class Conversation:
+    """Hears the steps of a run in their order. `read` gives the texts of content ids; one that is not there is left out.
 
-
-def content_ids(traces: list[Trace]) -> set[str]:
-    """Every piece that `conversation` will want to read."""
-    return {
-        piece
-        for trace in traces
-        for _, pieces in _speaking(trace)
-        for piece in (*pieces.system, *pieces.given, *pieces.said)
-    }
-
-
-def conversation(traces: list[Trace], texts: dict[str, str]) -> list[Message]:
-    """The messages of a run in order. `texts`: content id -> text.
-
-    A call that a model was heard to ask for under the id of an item has the id by which histories and answers name it.
+    A call that a model was heard to ask for under the id of an item has the id that the run's tool call has: the one by
+    which histories and answers name it. `asked` gives those calls, when the first one is heard; without it their ids stay.
     """
-    histories: dict[str, dict[str, Any]] = {}
-    told = list(_told(traces, texts, histories))
-    answered = set(_ids(told, "tool_call_response"))
-    said = [part for one in told if one.direction == "output" for part in one.parts if part["type"] == "tool_call"]
-    unanswered = [part for part in said if isinstance(part.get("id"), str) and part["id"] not in answered]
-    if unanswered:
-        asked = set(_ids(told, "tool_call", "output"))
-        renamed: dict[bytes, deque[str]] = {}
-        for call_id, part in histories.items():
-            if call_id in answered and call_id not in asked:
-                renamed.setdefault(_encoded(_telling(part)), deque()).append(call_id)
-        for part in unanswered:
-            if names := renamed.get(_encoded(_telling(part))):
-                part["id"] = names.popleft()
-    return told
+
+    def __init__(
+        self, read: Callable[[Iterable[str]], Mapping[str, str]], asked: Callable[[], AskedCalls] | None = None
+    ) -> None:
+        self._read = read
+        self._asked = asked
+        self._calls: AskedCalls | None = None
+        self._seen: Counter[bytes] = Counter()
+        self._known: dict[tuple[str, str], bytes] = {}
+
+    def hear(self, speaking: Iterable[Speaker]) -> Iterator[list[Message]]:
+        """The new messages of each of these steps."""
+        speakers = list(speaking)
+        if len(self._known) > KNOWN_PIECES_MAX:
+            self._known.clear()
+        texts = self._read(
+            {piece for one in speakers for piece in one.pieces.said}.union(
+                piece for one in speakers for role, piece in _given(one) if (role, piece) not in self._known
+            )
+        )
+        for one in speakers:
+            yield [*self._new(one, texts), *self._said(one, texts)]
+
+    def _new(self, one: Speaker, texts: Mapping[str, str]) -> Iterator[Message]:
+        here: dict[str, Counter[bytes]] = {"system": Counter(), "user": Counter()}
+        for role, piece in _given(one):
+            identity = self._known.get((role, piece))
+            if identity is None:
+                identity = self._known[role, piece] = _identity(read_message(texts.get(piece, "null"), role))
+            here[role][identity] += 1
+            if here[role][identity] <= self._seen[identity]:
+                continue
+            self._seen[identity] += 1
+            text = texts[piece] if piece in texts else self._read([piece]).get(piece, "null")
+            message = read_message(text, role)
+            own = role == "system" or message["role"] == "system"
+            told = _message(one, "system" if own else "input", message, piece)
+            if not one.pieces.answers_only:
+                yield told
+            elif answers := [part for part in told.parts if part["type"] == _ANSWER]:
+                yield replace(told, parts=answers)
+
+    def _said(self, one: Speaker, texts: Mapping[str, str]) -> list[Message]:
+        found: list[Message] = []
+        for nth, piece in enumerate(one.pieces.said, 1):
+            message = read_message(texts.get(piece, "null"), "assistant")
+            self._seen[_identity(message)] += 1
+            if nth == len(one.pieces.said) and one.finish_reason:  # Said of the step is said of its last message.
+                message.setdefault("finish_reason", one.finish_reason)
+            found.append(_message(one, "output", message, piece))
+        self._name_calls(one, found)
+        return found
+
+    def _name_calls(self, one: Speaker, said: list[Message]) -> None:
+        """Give calls that were asked for under another id the run's id of them: those of one tool in their order."""
+        parts = [
+            part
+            for message in said
+            for part in message.parts
+            if part["type"] == "tool_call" and isinstance(part.get("id"), str)
+        ]
+        if not parts or self._asked is None:
+            return
+        if self._calls is None:
+            self._calls = self._asked()
+        calls = self._calls
+        unknown = [part for part in parts if part["id"] not in calls.ids]
+        if not unknown:
+            return
+        named = {part["id"] for part in parts}
+        asked = calls.by_step().get(step_id(one.trace_id, one.span_id), ())
+        waiting = [call for call in asked if call[0] not in named]
+        for part in unknown:
+            call = next((call for call in waiting if call[1] == part.get("name")), None)
+            if call is not None:
+                waiting.remove(call)
+                part["id"] = call[0]
 
 
-def _ids(messages: list[Message], kind: str, direction: str | None = None) -> Iterator[str]:
-    """The ids of the messages' parts of a kind."""
-    for message in messages:
-        for part in message.parts if direction in (None, message.direction) else ():
-            if part["type"] == kind and isinstance(part.get("id"), str):
-                yield part["id"]
+def _given(one: Speaker) -> Iterator[tuple[str, str]]:
+    """What a model was given, each with the role that it has where it names none."""
+    for piece in one.pieces.system:
+        yield "system", piece
+    for piece in one.pieces.given:
+        yield "user", piece
 
 
-def _encoded(value: Any) -> bytes:
-    return msgspec.json.encode(value, order="sorted")
-
-
-def _told(traces: list[Trace], texts: dict[str, str], histories: dict[str, dict[str, Any]]) -> Iterator[Message]:
-    """The messages; fills `histories` with calls that are told again, by their ids."""
-    seen: Counter[bytes] = Counter()
-    for trace in traces:
-        for span, pieces in _speaking(trace):
-            yield from _new(span, "system", pieces.system, seen, texts, histories=histories)
-            for message in _new(span, "input", pieces.given, seen, texts, histories=histories):
-                if not pieces.answers_only:
-                    yield message
-                elif answers := [part for part in message.parts if part["type"] == _ANSWER]:
-                    yield replace(message, parts=answers)
-            for nth, piece in enumerate(pieces.said, 1):
-                message = read_message(texts.get(piece, "null"), "assistant")
-                seen[_identity(message)] += 1
-                if nth == len(pieces.said) and span.finish_reason:  # Said of the step is said of its last message.
-                    message.setdefault("finish_reason", span.finish_reason)
-                yield _message(span, "output", message, piece)
-
-
-def _speaking(trace: Trace) -> Iterator[tuple[Span, Pieces]]:
-    """Model calls with their messages; and those of agents and workflows, as far as nothing below them tells any."""
-    events = events_by_step(trace)
-    pieces = {span.span_id: pieces_of_step(span, events.get(span.span_id, [])) for span in trace.ordered()
-              if span.kind in _SPEAKING_KINDS or span.kind in _REPEATING_KINDS}  # fmt: skip
-    given_below: set[str] = set()
-    said_below: set[str] = set()
-    for span in trace.ordered():
-        own = pieces.get(span.span_id)
-        if own is not None and own.given and span.kind in _SPEAKING_KINDS:
-            given_below.update(above.span_id for above in trace.ancestors(span))
-        if own is not None and own.said:
-            said_below.update(above.span_id for above in trace.ancestors(span))
-    for span in trace.ordered():
-        own = pieces.get(span.span_id)
-        if own is None:
-            continue
-        if span.kind in _SPEAKING_KINDS:
-            yield span, own
-        elif span.span_id not in given_below:
-            said = [] if span.span_id in said_below else own.said
-            yield span, Pieces(own.system, own.given or ([] if said else span.all_messages or []), said)
-        elif span.verdicts:
-            yield span, Pieces([], own.given, [], answers_only=True)
-
-
-def _new(
-    span: Span,
-    direction: str,
-    pieces: list[str],
-    seen: Counter[bytes],
-    texts: dict[str, str],
-    *,
-    histories: dict[str, dict[str, Any]],
-) -> Iterator[Message]:
-    here: Counter[bytes] = Counter()
-    for piece in pieces:
-        message = read_message(texts.get(piece, "null"), "system" if direction == "system" else "user")
-        identity = _identity(message)
-        here[identity] += 1
-        if here[identity] > seen[identity]:
-            seen[identity] += 1
-            yield _message(span, "system" if message["role"] == "system" else direction, message, piece)
-        else:
-            for part in message["parts"]:
-                if part["type"] == "tool_call" and isinstance(part.get("id"), str):
-                    histories.setdefault(part["id"], part)
-
-
-def _message(span: Span, direction: str, message: dict[str, Any], piece: str) -> Message:
-    at_ns = (span.end_ns or span.start_ns) if direction == "output" else span.start_ns
-    return Message(span, direction, message["role"], message["parts"], message.get("finish_reason"), piece, at_ns)
+def _message(one: Speaker, direction: str, message: dict[str, Any], piece: str) -> Message:
+    at_ns = (one.end_ns or one.start_ns) if direction == "output" else one.start_ns
+    name, reason = step_id(one.trace_id, one.span_id), message.get("finish_reason")
+    return Message(name, direction, message["role"], message["parts"], reason, piece, at_ns, one.truncated)
 
 
 def _identity(message: dict[str, Any]) -> bytes:
@@ -199,7 +232,7 @@ def _identity(message: dict[str, Any]) -> bytes:
     if message["role"] == "assistant":  # Histories leave out what was thought.
         parts = [part for part in parts if part["type"] != "reasoning"] or parts
     said = [message["role"], [_telling(part) for part in parts]]
-    return sha256(_encoded(said)).digest()
+    return sha256(msgspec.json.encode(said, order="sorted")).digest()
 
 
 def _telling(part: dict[str, Any]) -> dict[str, Any]:

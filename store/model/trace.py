@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from store.model.order import depths, in_order
 from store.model.span import Event, Span, ToolAnswer, ToolRequest, Verdict
 
 USAGE_KINDS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -56,12 +57,9 @@ class Trace:
         return span.digest in self.versions.get(span.span_id, ())
 
     def ordered(self) -> list[Span]:
-        """Spans by start; of the same start, parents before children. Not to be changed."""
+        """Spans by start; of the same start, parents before children (see `store.model.order`). Not to be changed."""
         if self._ordered is None:
-            depths = self.depths()
-            self._ordered = sorted(
-                self.spans.values(), key=lambda span: (span.start_ns, depths[span.span_id], span.span_id)
-            )
+            self._ordered = in_order(self.spans.values())
         return self._ordered
 
     def ancestors(self, span: Span) -> Iterator[Span]:
@@ -78,7 +76,7 @@ class Trace:
     def depths(self) -> dict[str, int]:
         """How far below its root each span is, by span id; in a cycle all are on top. Not to be changed."""
         if self._depths is None:
-            self._depths = _depths_of(self.spans)
+            self._depths = depths({span.span_id: span.parent_span_id for span in self.spans.values()})
         return self._depths
 
     def root(self) -> Span | None:
@@ -92,9 +90,9 @@ class Trace:
         return len(named - self.spans.keys())
 
     def mcp_servers(self) -> dict[str, str | None]:
-        """The service that answered, by the span id of each MCP client span above it."""
+        """The service that answered, by the span id of each MCP client span above it: of several, the first to start."""
         found: dict[str, str | None] = {}
-        for span in self.ordered():
+        for span in sorted(self.spans.values(), key=lambda span: (span.start_ns, span.span_id)):
             if span.kind != "mcp_server":
                 continue
             for above in self.ancestors(span):
@@ -117,7 +115,7 @@ class Trace:
             )
             for span in self.spans.values()
         }
-        for event in in_order(self.events.values()):
+        for event in events_in_order(self.events.values()):
             span_id = self.step_of(event)
             talk = said.get(span_id)
             if talk is not None and not talk.from_span:
@@ -156,7 +154,7 @@ class Trace:
         return event.span_id or ""
 
 
-def in_order(events: Iterable[Event]) -> list[Event]:
+def events_in_order(events: Iterable[Event]) -> list[Event]:
     """Log records by their time, or where they say none by when they were observed: never by how they arrived."""
     return sorted(events, key=lambda event: (event.time_ns or event.observed_ns, event.event_id))
 
@@ -202,27 +200,6 @@ def _order_of_verdicts(given: Given) -> tuple[int, str, str, str, str, int]:
     said = given.verdict
     step = given.span.span_id if given.span else ""
     return (given.decided_ns, step, said.id or "", said.verdict or "", said.reason or "", given.asked_ns)
-
-
-def _depths_of(spans: dict[str, Span]) -> dict[str, int]:
-    """Every parent is looked at once."""
-    found: dict[str, int] = {}
-    for start in spans:
-        path: list[str] = []
-        at: str | None = start
-        while at is not None and at in spans and at not in found:
-            if len(path) > len(spans):  # Round and round: cheaper to notice late than to look for at every step.
-                cycle = set(path[path.index(at) :])
-                found.update(dict.fromkeys(cycle, 0))
-                path = [span_id for span_id in path if span_id not in cycle]
-                break
-            path.append(at)
-            at = spans[at].parent_span_id
-        depth = found[at] + 1 if at is not None and at in found else 0
-        for span_id in reversed(path):
-            found[span_id] = depth
-            depth += 1
-    return found
 
 
 def _speaks(span: Span) -> bool:

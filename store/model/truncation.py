@@ -10,8 +10,13 @@ from store.otlp.truncation import MARK
 
 
 def is_cut(event: Event) -> bool:
-    """Whether a log record carries the mark, among its attributes or among those that were moved to content."""
-    for texts, place in ((event.attributes, MARK), (event.pieces, f"attributes/{MARK}")):
+    """Whether a log record carries the mark."""
+    return has_mark(event.attributes, event.pieces)
+
+
+def has_mark(attributes: str | None, pieces: str | None) -> bool:
+    """Whether the mark is among a log record's attributes or among those that were moved to content."""
+    for texts, place in ((attributes, MARK), (pieces, f"attributes/{MARK}")):
         # Looking is much cheaper than decoding, and may find the name in what the record says about something else.
         if texts and MARK in texts and place in msgspec.json.decode(texts):
             return True

@@ -187,7 +187,7 @@ def test_a_replay_begins_with_the_run_ends_with_it_and_never_goes_back_in_time(f
 
 def test_a_conversation_has_every_message_once_and_in_order(demo):
     run = only_run(demo)
-    messages = demo.reader.messages(DEFAULT_TENANT, run.run_id)
+    messages = list(demo.reader.messages(DEFAULT_TENANT, run.run_id))
     assert [message.ordinal for message in messages] == list(range(len(messages)))
     assert [message.role for message in messages][:2] == ["system", "user"]
     assert "assistant" in {message.role for message in messages}

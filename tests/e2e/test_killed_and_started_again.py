@@ -13,7 +13,9 @@ from otlp_bodies import captured, trace_body, trace_id_of
 from running_server import STOP_SECONDS, RunningServer
 from senders import JOIN_SECONDS, Senders, check_recorded
 
-LONG_RUN_SPANS = 15_000  # Seconds of projecting: however late a busy machine lets the kill come, it comes before the end.
+LONG_RUN_SPANS = (
+    15_000  # Seconds of projecting: however late a busy machine lets the kill come, it comes before the end.
+)
 # How much a round acknowledges before the kill, and how far the kill is from the last of it: together they hit anything
 # from the first append to a busy projector.
 KILL_AFTER_REQUESTS_MAX = 60

@@ -103,17 +103,23 @@ class FakeReader:
             raise NotFound(f"there is no step {step_id!r}")
         return self.details[step_id]
 
-    def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
+    def tool_calls(
+        self, tenant: str, run_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[ToolCallRow]:
         self.run(tenant, run_id)
-        return self.tool_call_rows
+        keys = [row.tool_call_key for row in self.tool_call_rows]
+        if after is not None and after not in keys:
+            raise BadQuery("cursor", f"{after!r} names no tool call of this run")
+        start = keys.index(after) + 1 if after else 0
+        return self.tool_call_rows[start:][:limit]
 
     def decisions(self, tenant: str, run_id: str) -> list[DecisionRow]:
         self.run(tenant, run_id)
         return self.decision_rows
 
-    def messages(self, tenant: str, run_id: str) -> list[MessageRow]:
+    def messages(self, tenant: str, run_id: str) -> Iterator[MessageRow]:
         self.run(tenant, run_id)
-        return self.message_rows
+        return iter(self.message_rows)
 
     def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
         self.run(tenant, run_id)

@@ -16,7 +16,7 @@ ASKED = json.dumps(
 
 
 def spans_body(*spans: dict[str, Any], service: str | None = None) -> Body:
-    """Spans `{trace, span, parent, start, end, name, ...attributes}`: ids are small numbers, times seconds after noon."""
+    """Spans `{trace, span, parent, start, end, kind, name, ...attributes}`: ids are numbers, times seconds after noon."""
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     if service:
@@ -32,6 +32,7 @@ def spans_body(*spans: dict[str, Any], service: str | None = None) -> Body:
             start_time_unix_nano=NOON_NS + said.pop("start") * SECOND_NS,
             end_time_unix_nano=NOON_NS + end * SECOND_NS if end else 0,
             name=said.pop("name"),
+            kind=said.pop("kind", 0),
         )
         for key, value in said.items():
             span.attributes.add(key=key).value.string_value = value

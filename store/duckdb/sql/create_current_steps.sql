@@ -1,4 +1,5 @@
--- Every distinct span once, in its current version. Opening must write nothing: the disk may be full.
+-- Every distinct span once, in its current version. Only made where it is not there: opening a view writes nothing, for the
+-- disk may be full. So a change here, as of a table, needs another SCHEMA_VERSION.
 CREATE VIEW IF NOT EXISTS current_steps AS
 SELECT versions.*
 FROM step_versions AS versions

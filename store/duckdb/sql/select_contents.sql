@@ -1,4 +1,8 @@
-SELECT content_id, min(media_type) AS media_type, any_value(text) AS text
+-- Content by its ids. First where it stands, then the texts: a text is only decompressed with those around it.
+SELECT content_id, media_type, text
 FROM contents
-WHERE tenant = $tenant AND content_id IN (SELECT unnest($ids))
-GROUP BY content_id;
+WHERE rowid IN (
+    SELECT min(rowid) FROM contents
+    WHERE tenant = $tenant AND content_id IN (SELECT unnest($ids))
+    GROUP BY content_id
+);

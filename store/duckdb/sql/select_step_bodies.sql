@@ -1,2 +1,2 @@
 -- One step with everything its span said.
-SELECT * FROM current_steps WHERE tenant = $tenant AND trace_id = $trace_id AND span_id = $span_id;
+SELECT * FROM trace_steps($tenant, $trace_id, $first_sequence, $last_sequence) WHERE span_id = $span_id;

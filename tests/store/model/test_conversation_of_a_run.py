@@ -2,8 +2,10 @@ import json
 from typing import Any
 
 from model_bench import TRACE, make_span, trace_of
+from whole import content_ids, conversation, events_by_step, speakers
 
-from store.model.conversation import Message, content_ids, conversation, events_by_step, pieces_of_step
+from store.model.conversation import AskedCalls, Conversation, Message, pieces_of_step
+from store.model.ids import step_id
 from store.model.span import Event, Span
 from store.model.trace import Trace
 
@@ -70,7 +72,7 @@ def test_a_history_that_is_repeated_is_told_once() -> None:
     assert [message.direction for message in found] == [
         "system", "input", "output", "input", "output", "input", "output",
     ]  # fmt: skip
-    assert [message.span.span_id for message in found] == ["s0", "s0", "s0", "s1", "s1", "s2", "s2"]
+    assert [message.step_id[-2:] for message in found] == ["s0", "s0", "s0", "s1", "s1", "s2", "s2"]
 
 
 def test_a_message_that_was_really_said_twice_is_told_twice() -> None:
@@ -172,3 +174,48 @@ def test_a_piece_that_is_not_there_is_shown_as_nothing_rather_than_failing() -> 
     talk.add([HI], [OK])
     [lost, *_] = conversation([talk.trace()], {})
     assert lost.parts == [{"type": "generic", "content": None}]
+
+
+def _asking(*ids: str) -> list[dict[str, Any]]:
+    calls = [{"type": "tool_call", "id": one, "name": "pay", "arguments": {"to": one[-1]}} for one in ids]
+    return [{"role": "assistant", "parts": calls}]
+
+
+def _ids(said: list[dict[str, Any]], calls: AskedCalls) -> list[str]:
+    talk = Speakers()
+    talk.add([HI], said)
+    [spoken] = speakers([talk.trace()])
+    heard = Conversation(lambda ids: {one: talk.texts[one] for one in ids}, lambda: calls)
+    [told] = heard.hear([spoken])
+    return [part["id"] for part in told[-1].parts]
+
+
+def test_a_call_asked_for_under_the_id_of_an_item_is_told_under_the_runs_id_of_it() -> None:
+    here = step_id(TRACE, "s0")
+    asked = {here: [("c1", "pay"), ("c2", "pay"), ("c3", "refund")]}
+    calls = AskedCalls({"c1", "c2", "c3"}, lambda: asked)
+    assert _ids(_asking("item-1", "item-2"), calls) == [
+        "c1",
+        "c2",
+    ]  # Two of one tool: in the order they were asked for.
+    assert _ids(_asking("c2", "item-1"), calls) == ["c2", "c1"]  # One that has its id already keeps it.
+    assert _ids(_asking("item-1", "item-2", "item-3"), calls) == ["c1", "c2", "item-3"]
+    assert _ids(_asking("item-1"), AskedCalls({"c1"}, lambda: {"another": [("c1", "pay")]})) == ["item-1"]
+
+
+def test_the_calls_of_a_run_are_read_once_and_only_where_a_model_asked_for_one() -> None:
+    read: list[str] = []
+
+    def asked() -> AskedCalls:
+        read.append("calls")
+        return AskedCalls({"c1"}, dict)
+
+    talk = Speakers()
+    talk.add([HI], [OK])
+    talk.add([HI, OK, CONTINUE], [CALL])
+    talk.add([HI, OK, CONTINUE, CALL, PAID], [CALL])
+    heard = Conversation(lambda ids: {one: talk.texts[one] for one in ids}, asked).hear(speakers([talk.trace()]))
+    next(heard)
+    assert read == []
+    assert len(list(heard)) == 2
+    assert read == ["calls"]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_bench import TENANT, any_value, key_values, make_span, normalise_one, normalised, request_of, trace_of
+from whole import conversation
 
-from store.model.conversation import conversation
 from store.model.dialect import DIALECTS
 from store.model.joining import facts_of, join
 from store.model.runs import whole_run

@@ -5,10 +5,11 @@ from typing import Any
 
 from model_bench import MS, NOON_NS, TENANT, TRACE, asks, is_told, key_values, make_span, trace_of
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from whole import conversation, events_by_step
 
 from store.model.call_book import CallBook
 from store.model.content import ContentSink
-from store.model.conversation import conversation, events_by_step, finish_reason_of
+from store.model.conversation import finish_reason_of
 from store.model.normalise_logs import normalise_logs
 from store.model.span import Event
 from store.model.talk import Listener
@@ -60,7 +61,7 @@ def test_claude_codes_records_say_which_model_call_asked_and_what_was_said() -> 
     assert (call.name, call.requesting is not None and call.requesting.span_id) == ("Bash", ASKING)
     assert json.loads(texts[call.arguments or ""]) == {"command": "echo"}
     told = list(conversation([trace], texts))
-    assert [(message.role, message.span.span_id, message.parts[0]["content"]) for message in told] == [
+    assert [(message.role, message.step_id.partition("-")[2], message.parts[0]["content"]) for message in told] == [
         ("user", AGENT, "Say hello"), ("assistant", LAST, "Done."),
     ]  # fmt: skip
     assert trace.talk()[ASKING].present is False  # That it asked is known; what it said is not.

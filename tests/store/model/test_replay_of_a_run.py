@@ -2,9 +2,9 @@ import json
 from typing import Any
 
 from model_bench import MS, NOON_NS, make_span, trace_of
+from whole import conversation, replay
 
-from store.model.conversation import conversation
-from store.model.replay import Replay, Times
+from store.model.replay import Times
 from store.model.rows import ReplayEvent
 from tests.builders import make_decision, make_run, make_tool_call
 
@@ -34,7 +34,7 @@ def _chat(name: str, at: int, until: int, given: str, said: str | None = None, *
 def _events(*spans: Any, **given: Any) -> list[ReplayEvent]:
     traces = [trace_of(*spans)]
     fields: dict[str, Any] = {"run": make_run(), "calls": [], "decisions": []} | given
-    return list(Replay(traces=traces, messages=list(conversation(traces, TEXTS)), **fields).events())
+    return replay(traces=traces, messages=list(conversation(traces, TEXTS)), **fields)
 
 
 def test_what_causes_stands_before_what_follows_and_the_end_is_last() -> None:

@@ -1,0 +1,17 @@
+-- The log records of some traces that speak for a step, as the steps that they name: by span, or by a model's response.
+-- `marked` has the texts in which a record may say that it was cut: looking for the name is cheap, reading it is not.
+SELECT
+    trace_id,
+    span_id,
+    response_id,
+    bool_or(input_messages IS NOT NULL OR output_messages IS NOT NULL OR system_instructions IS NOT NULL) AS tells,
+    bool_or(coalesce(len(input_messages), 0) > 0) AS given,
+    bool_or(coalesce(len(output_messages), 0) > 0) AS said,
+    list(struct_pack(attributes, pieces)) FILTER (
+        contains(attributes, $mark) OR contains(coalesce(pieces, ''), $mark)
+    ) AS marked
+FROM events
+WHERE tenant = $tenant AND trace_id IN (SELECT unnest($trace_ids)) AND sequence <= $until
+  AND (input_messages IS NOT NULL OR output_messages IS NOT NULL OR system_instructions IS NOT NULL
+       OR verdicts IS NOT NULL OR tool_definitions IS NOT NULL OR tool_requests IS NOT NULL)
+GROUP BY ALL;
