@@ -151,7 +151,7 @@ class FullDisk:
     reserve_mb: int = 0
     connections: int = 4
 
-    PAYLOAD_BYTES = 200_000  # Of noise in hexadecimal, so that the journal grows by 100 KB a span.
+    PAYLOAD_BYTES = 200_000  # Of noise in hexadecimal: 100 KB once a segment, and whenever the view meets it anew.
     RECOVERY_SECONDS_MAX = 10.0
 
     def run(self, folder: Path) -> Outcome:

@@ -48,7 +48,7 @@ def test_ended_at_full_load_it_misses_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reserve_mb", [0, 20], ids=["to its end", "with a reserve"])
 def test_a_full_disk_is_survived_alone(tmp_path: Path, reserve_mb: int) -> None:
     try:
-        outcome = FullDisk(disk_mb=160, full_seconds=0.5, reserve_mb=reserve_mb, connections=2).run(tmp_path)
+        outcome = FullDisk(disk_mb=110, full_seconds=0.5, reserve_mb=reserve_mb, connections=2).run(tmp_path)
     except CannotRun as error:
         pytest.skip(str(error))
     held(outcome)

@@ -182,7 +182,7 @@ def change_meta(data: Path, change: str) -> None:
         ("UPDATE meta SET sequence = sequence + 1000", "ahead of the journal"),
         ("DELETE FROM meta", "never begun"),
         ("ALTER TABLE meta RENAME COLUMN sequence TO position", "sequence"),
-        ("ALTER TABLE superseded RENAME COLUMN revision TO version", "revision"),
+        ("ALTER TABLE superseded RENAME COLUMN revision TO version", "cannot be opened"),
     ],
 )
 def test_a_view_that_does_not_fit_is_made_again_from_the_record(open_ledger, data, change, cause):
