@@ -27,12 +27,12 @@ from prometheus_client import CollectorRegistry
 from query.app import create_app
 from spanledger.cli import app as command_line
 from spanledger.settings import Settings
+from tests.patience import BUSY_SECONDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 READY_SECONDS = 60
 BLOCK_SECONDS = 120
-STOP_SECONDS = 30
 LINES_MAX = 180
 
 # Where curl is not installed: the same request from Python, so that the block is run all the same.
@@ -102,7 +102,7 @@ class Reader:
         assert self.server.stdout is not None
         self.server.send_signal(signal.SIGINT)
         try:
-            status = self.server.wait(STOP_SECONDS)
+            status = self.server.wait(BUSY_SECONDS)
             assert self.server.stdout.read() == ""
         finally:
             self.server.kill()

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from collector.http import OtlpHttpApp
 from collector.intake import Intake
 from store.record import FrameDraft, Position, Signal
+from tests.patience import BUSY_SECONDS
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TRACE_ID = bytes(range(1, 17))
@@ -37,7 +38,7 @@ class RememberingJournal:
 
     def append(self, draft: FrameDraft) -> Position:
         self.entered.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(BUSY_SECONDS)
         if self.failure is not None:
             raise self.failure
         with self._lock:
@@ -105,7 +106,7 @@ async def exchange(
         else:
             answered.body += event["body"]
 
-    await asyncio.wait_for(app(scope, receive, send), 30)
+    await asyncio.wait_for(app(scope, receive, send), BUSY_SECONDS)
     return answered
 
 

@@ -6,6 +6,7 @@ import pytest
 from collector.admission import Admission, DecodingGate
 from collector.errors import Overloaded
 from collector.limits import Limits
+from tests.patience import BUSY_SECONDS
 
 
 def test_as_many_requests_as_the_limit_are_let_in() -> None:
@@ -96,11 +97,11 @@ def test_no_more_than_the_gate_holds_is_decoded_at_once_and_in_the_order_it_came
             order.append(name)
             entered.set()
             if wait:
-                assert leave.wait(30)
+                assert leave.wait(BUSY_SECONDS)
 
     with ThreadPoolExecutor(3) as pool:
         passes = [pool.submit(passing, "first", 60, wait=True)]
-        assert entered.wait(30)
+        assert entered.wait(BUSY_SECONDS)
         for count, (name, size) in enumerate((("alone", 500), ("small enough", 10)), 1):
             passes.append(pool.submit(passing, name, size))
             while gate.waiting < count:
@@ -108,7 +109,7 @@ def test_no_more_than_the_gate_holds_is_decoded_at_once_and_in_the_order_it_came
         assert order == ["first"]
         leave.set()
         for done in passes:
-            done.result(30)
+            done.result(BUSY_SECONDS)
     assert order == ["first", "alone", "small enough"]
 
 

@@ -17,6 +17,7 @@ from collector.grpc import SERVICES, OtlpGrpcServer
 from collector.limits import Limits
 from store.errors import JournalFull
 from store.record import Signal
+from tests.patience import BUSY_SECONDS
 
 Build = Callable[..., bytes]
 
@@ -32,7 +33,7 @@ class Door:
 
     def call(self, body: bytes, signal: Signal = Signal.TRACES, **arguments: Any) -> tuple[bytes, dict[str, Any]]:
         method = self.channel.unary_unary(f"/{SERVICES[signal]}/Export")
-        response, call = method.with_call(body, timeout=30, **arguments)
+        response, call = method.with_call(body, timeout=BUSY_SECONDS, **arguments)
         return response, dict(call.trailing_metadata())
 
     def refusal(self, body: bytes, signal: Signal = Signal.TRACES, **arguments: Any) -> grpc.RpcError:
@@ -136,7 +137,7 @@ def test_past_what_may_be_in_flight_a_sender_is_told_to_come_back(
     door.bench.journal.gate.clear()
     with ThreadPoolExecutor(1) as sender:
         first = sender.submit(door.call, body)
-        assert door.bench.journal.entered.wait(30)
+        assert door.bench.journal.entered.wait(BUSY_SECONDS)
         error = door.refusal(body)
         door.bench.journal.gate.set()
         assert first.result()[1] == {"spanledger-position": "remembered:1"}
@@ -165,26 +166,30 @@ def test_a_message_of_more_than_grpcs_default_of_4_mb_is_taken(door: Door, trace
 
 def test_another_method_is_unimplemented(door: Door) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        door.channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Import")(b"", timeout=30)
+        door.channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Import")(
+            b"", timeout=BUSY_SECONDS
+        )
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("service", ["", *SERVICES.values()])
 def test_health_says_serving_for_the_server_and_each_service(door: Door, service: str) -> None:
     checks = health_pb2_grpc.HealthStub(door.channel)
-    response = checks.Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
+    response = checks.Check(health_pb2.HealthCheckRequest(service=service), timeout=BUSY_SECONDS)
     assert response.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_health_says_not_serving_when_the_server_stops(door: Door) -> None:
     seen: list[int] = []
-    watch = health_pb2_grpc.HealthStub(door.channel).Watch(health_pb2.HealthCheckRequest(service=""), timeout=30)
+    watch = health_pb2_grpc.HealthStub(door.channel).Watch(
+        health_pb2.HealthCheckRequest(service=""), timeout=BUSY_SECONDS
+    )
     seen.append(next(watch).status)
     with ThreadPoolExecutor(1) as stopper:
         stopped = stopper.submit(door.server.stop, 5)
         seen.append(next(watch).status)
         watch.cancel()
-        stopped.result(30)
+        stopped.result(BUSY_SECONDS)
     assert seen == [health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING]
 
 
@@ -192,11 +197,11 @@ def test_stopping_lets_a_call_under_way_be_acknowledged(door: Door, traces: Buil
     door.bench.journal.gate.clear()
     with ThreadPoolExecutor(2) as pool:
         call = pool.submit(door.call, traces())
-        assert door.bench.journal.entered.wait(30)
+        assert door.bench.journal.entered.wait(BUSY_SECONDS)
         stopped = pool.submit(door.server.stop, 30)
         door.bench.journal.gate.set()
-        assert call.result(30)[1] == {"spanledger-position": "remembered:1"}
-        stopped.result(30)
+        assert call.result(BUSY_SECONDS)[1] == {"spanledger-position": "remembered:1"}
+        stopped.result(BUSY_SECONDS)
 
 
 def test_a_port_in_use_is_an_error_with_its_cause_and_a_hint(bench: Bench, capfd: Any) -> None:

@@ -18,6 +18,7 @@ from collector.headroom import DISK_SECONDS, Headroom, Patience, Spread
 from collector.http import OtlpHttpApp
 from collector.limits import MIB, Limits
 from store.record import Signal
+from tests.patience import BUSY_SECONDS
 
 Build = Callable[..., bytes]
 
@@ -197,12 +198,12 @@ def test_over_grpc_the_refusal_comes_before_the_body_with_retry_info_in_both_pla
         with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
 
             def never_sent() -> Any:
-                assert refused.wait(30)
+                assert refused.wait(BUSY_SECONDS)
                 yield b""
 
             refused = Event()
-            call = channel.stream_unary(f"/{SERVICES[Signal.TRACES]}/Export").future(never_sent(), timeout=30)
-            error = call.exception(30)
+            call = channel.stream_unary(f"/{SERVICES[Signal.TRACES]}/Export").future(never_sent(), timeout=BUSY_SECONDS)
+            error = call.exception(BUSY_SECONDS)
             refused.set()
     finally:
         server.stop(1)

@@ -20,6 +20,7 @@ from store.metrics import LABEL_VALUES_MAX
 from store.otlp.decode import Decoded, decode, records_of
 from store.otlp.leaves import leaves_of
 from store.record import FrameDraft, Position, Signal
+from tests.patience import BUSY_SECONDS
 
 Build = Callable[..., bytes]
 DEFAULT = {"signal": "traces", "tenant": "default"}
@@ -148,10 +149,10 @@ def test_what_is_decoded_of_a_request_is_gone_while_it_waits_for_the_disk(
     bench.journal.gate.clear()
     with ThreadPoolExecutor(1) as pool:
         request = pool.submit(bench.intake.accept, Signal.TRACES, traces())
-        assert bench.journal.entered.wait(30)
+        assert bench.journal.entered.wait(BUSY_SECONDS)
         assert [one() for one in seen] == [None, None]
         bench.journal.gate.set()
-        request.result(30)
+        request.result(BUSY_SECONDS)
 
 
 def test_a_request_is_decoded_inside_the_gate_and_waits_for_the_disk_outside(

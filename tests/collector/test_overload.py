@@ -15,6 +15,7 @@ from collector.grpc import SERVICES, OtlpGrpcServer
 from collector.http import OtlpHttpApp
 from collector.limits import KIB, Limits
 from store.record import FrameDraft, Position, Signal
+from tests.patience import BUSY_SECONDS
 
 Build = Callable[..., bytes]
 CHUNK_BYTES = 16 * KIB
@@ -175,12 +176,12 @@ def test_grpc_calls_whose_bodies_do_not_come_are_ended_and_give_their_places_bac
     never = threading.Event()
 
     def nothing() -> Iterator[bytes]:
-        assert never.wait(30)
+        assert never.wait(BUSY_SECONDS)
         yield b""
 
     path = f"/{SERVICES[Signal.TRACES]}/Export"
-    slow = [channel.stream_unary(path).future(nothing(), timeout=30) for _ in range(2)]
-    codes = [call.exception(30).code() for call in slow]
+    slow = [channel.stream_unary(path).future(nothing(), timeout=BUSY_SECONDS) for _ in range(2)]
+    codes = [call.exception(BUSY_SECONDS).code() for call in slow]
     never.set()
     server.stop(5)  # Then its threads are done too.
     assert codes == [grpc.StatusCode.CANCELLED] * 2
@@ -197,12 +198,12 @@ def test_a_grpc_sender_that_goes_away_is_counted_as_such(
 
     def nothing() -> Iterator[bytes]:
         began.set()
-        assert never.wait(30)
+        assert never.wait(BUSY_SECONDS)
         yield b""
 
     with grpc.insecure_channel(f"127.0.0.1:{patient.start()}") as opened:
-        call = opened.stream_unary(f"/{SERVICES[Signal.TRACES]}/Export").future(nothing(), timeout=30)
-        assert began.wait(30)
+        call = opened.stream_unary(f"/{SERVICES[Signal.TRACES]}/Export").future(nothing(), timeout=BUSY_SECONDS)
+        assert began.wait(BUSY_SECONDS)
         while not bench.intake.admission.requests_in_flight:
             assert not call.done()
         call.cancel()
@@ -214,7 +215,7 @@ def test_a_grpc_sender_that_goes_away_is_counted_as_such(
 
 def test_a_grpc_call_without_a_message_is_an_error_of_its_sender(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        channel.stream_unary(f"/{SERVICES[Signal.TRACES]}/Export")(iter(()), timeout=30)
+        channel.stream_unary(f"/{SERVICES[Signal.TRACES]}/Export")(iter(()), timeout=BUSY_SECONDS)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -227,13 +228,13 @@ def test_grpc_bodies_that_are_larger_than_those_before_are_counted_when_they_are
     body = traces({"name": "x" * 600_000})
     with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as opened, ThreadPoolExecutor(1) as sender:
         export = opened.unary_unary(f"/{SERVICES[Signal.TRACES]}/Export")
-        first = sender.submit(export, body, timeout=30)
-        assert bench.journal.entered.wait(30)
+        first = sender.submit(export, body, timeout=BUSY_SECONDS)
+        assert bench.journal.entered.wait(BUSY_SECONDS)
         with pytest.raises(grpc.RpcError) as caught:
-            export(body, timeout=30)
+            export(body, timeout=BUSY_SECONDS)
         assert bench.intake.admission.bytes_in_flight == len(body)
         bench.journal.gate.set()
-        first.result(30)
+        first.result(BUSY_SECONDS)
     server.stop(1)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len(bench.journal.drafts) == 1

@@ -30,6 +30,7 @@ from collector.grpc import OtlpGrpcServer
 from collector.http import OtlpHttpApp
 from collector.limits import MIB
 from store.record import Signal
+from tests.patience import BUSY_SECONDS
 
 
 class UvicornInThread:
@@ -46,7 +47,7 @@ class UvicornInThread:
 
     def close(self) -> None:
         self.server.should_exit = True
-        self.thread.join(30)
+        self.thread.join(BUSY_SECONDS)
         self.socket.close()
 
 
@@ -123,7 +124,7 @@ def test_a_sender_of_far_too_much_still_reads_its_413_and_can_go_on(
     bench: Bench, http_port: int, traces: Callable[..., bytes]
 ) -> None:
     headers = {"content-type": "application/x-protobuf", "content-encoding": "gzip"}
-    with httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=BUSY_SECONDS) as client:
         known = client.post("/v1/traces", content=bytes(20 * MIB), headers=headers)
         unknown = client.post("/v1/traces", content=(bytes(MIB) for _ in range(20)), headers=headers)
         after = client.post("/v1/traces", content=traces(), headers=headers | {"content-encoding": "identity"})

@@ -26,6 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.limits import Limits
+from tests.patience import BUSY_SECONDS
 
 REPOSITORY = Path(__file__).parents[2]
 DASHBOARDS = REPOSITORY / "dashboards"
@@ -42,16 +43,15 @@ CAPTURES_SENT = (
     "strands-1.62-default",
 )
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
-TIMEOUT_SECONDS = 20.0
 POLL_SECONDS = 0.1
 
 
 def wait_until(true: Callable[[], bool], otherwise: Callable[[], str]) -> None:
     """Prometheus and /readyz tell their state only when asked."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + BUSY_SECONDS
     while not true():
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {TIMEOUT_SECONDS:.0f} s: {otherwise()}")
+            pytest.fail(f"not within {BUSY_SECONDS:.0f} s: {otherwise()}")
         time.sleep(POLL_SECONDS)
 
 
@@ -83,7 +83,7 @@ class Process:
 
     def line_matching(self, pattern: str) -> re.Match[str]:
         seen: list[str] = []
-        deadline = time.monotonic() + TIMEOUT_SECONDS
+        deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
                 line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -99,11 +99,11 @@ class Process:
     def stop(self) -> int:
         self._process.terminate()
         try:
-            status = self._process.wait(TIMEOUT_SECONDS)
+            status = self._process.wait(BUSY_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
-        self._reader.join(TIMEOUT_SECONDS)
+        self._reader.join(BUSY_SECONDS)
         assert self._pipe is not None
         self._pipe.close()
         return status
@@ -220,7 +220,7 @@ class Prometheus:
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
+    with httpx.Client(timeout=BUSY_SECONDS, trust_env=False) as client:
         yield client
 
 

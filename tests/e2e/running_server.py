@@ -18,13 +18,13 @@ from typing import Any, Final, Self
 
 import httpx
 
+from tests.patience import BUSY_SECONDS
+
 PROTOBUF: Final = "application/x-protobuf"
 ANY_PORTS: Final = ("--otlp-grpc-port", "0", "--otlp-http-port", "0", "--api-port", "0")
 POSITION_HEADER: Final = "spanledger-position"
 PAGE_ROWS: Final = 1000
-START_SECONDS: Final = 60  # A second on an idle machine; this is for one that is not.
 STOP_SECONDS: Final = 10  # What the server promises.
-CATCH_UP_SECONDS: Final = 60
 
 
 def environment(**changed: str) -> dict[str, str]:
@@ -40,7 +40,7 @@ def spanledger(*arguments: str | Path, **changed: str) -> "subprocess.CompletedP
         capture_output=True,
         text=True,
         env=environment(**changed),
-        timeout=START_SECONDS,
+        timeout=BUSY_SECONDS,
         check=False,
     )
 
@@ -67,7 +67,7 @@ class RunningServer:
                 command, stdout=subprocess.PIPE, stderr=log, env=environment(), start_new_session=own_group
             )
         out = self._stdout()
-        readable, _, _ = select.select([out], [], [], START_SECONDS)
+        readable, _, _ = select.select([out], [], [], BUSY_SECONDS)
         line = out.readline() if readable else b""
         if not line:
             self.kill()
@@ -93,10 +93,10 @@ class RunningServer:
         """Wait for its end; returns the exit status, as `stop` does."""
         assert self.process is not None
         try:
-            status = self.process.wait(STOP_SECONDS)
+            status = self.process.wait(BUSY_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"it did not end within {STOP_SECONDS} s:\n{self.log()}") from None
+            raise AssertionError(f"it did not end within {BUSY_SECONDS:g} s:\n{self.log()}") from None
         rest = self._stdout().read()
         self._gone()
         assert rest == b"", "stdout is for the ready line alone"
@@ -174,7 +174,7 @@ class RunningServer:
         position = self.api.get("/readyz").json()["journal_position"]
         if position.endswith(":0"):
             return position
-        deadline = time.monotonic() + CATCH_UP_SECONDS
+        deadline = time.monotonic() + BUSY_SECONDS
         while True:
             answer = self.api.get("/v1/runs", params={"limit": 1, "min_position": position})
             if answer.status_code == 200:

@@ -12,9 +12,10 @@ import httpx
 from otlp_bodies import trace_body, trace_id_of
 from running_server import POSITION_HEADER, PROTOBUF, RunningServer
 
+from tests.patience import BUSY_SECONDS
+
 TRACES_EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SPANS_MAX: Final = 5
-JOIN_SECONDS: Final = 30
 AGAIN_SECONDS: Final = 0.05  # Sooner than any exporter comes again.
 RECONNECTING: Final = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 
@@ -77,7 +78,7 @@ class Senders:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(JOIN_SECONDS)
+            thread.join(BUSY_SECONDS)
             assert not thread.is_alive(), "a sender still waits for an answer"
 
     def wait_for(self, acknowledged: int, seconds: float) -> None:
@@ -99,7 +100,7 @@ class Senders:
             self._changed.notify_all()
 
     def _over_http(self) -> None:
-        with httpx.Client(base_url=self._server.ready["otlp_http"], timeout=JOIN_SECONDS, trust_env=False) as client:
+        with httpx.Client(base_url=self._server.ready["otlp_http"], timeout=BUSY_SECONDS, trust_env=False) as client:
 
             def export(body: bytes) -> str:
                 answer = client.post("/v1/traces", content=body, headers={"content-type": PROTOBUF})
@@ -114,7 +115,7 @@ class Senders:
             call = channel.unary_unary(TRACES_EXPORT)
 
             def export(body: bytes) -> str:
-                return position_of(call.with_call(body, timeout=JOIN_SECONDS)[1])
+                return position_of(call.with_call(body, timeout=BUSY_SECONDS)[1])
 
             self._send_with(export)
 

@@ -27,6 +27,8 @@ from otlp_bodies import captured, spans_of, trace_body, trace_id_of, trace_reque
 from running_server import PROTOBUF, RunningServer
 from senders import TRACES_EXPORT
 
+from tests.patience import BUSY_SECONDS
+
 JSON = "application/json"
 MIB = 1024 * 1024
 KEPT = "pydantic-ai-2.68-v5"
@@ -148,7 +150,7 @@ def test_spans_of_an_all_zero_trace_id_are_refused_and_the_rest_is_stored(
     answer = ExportTraceServiceResponse()
     if door == "grpc":
         with grpc.insecure_channel(server.grpc_address) as channel:
-            answer.ParseFromString(channel.unary_unary(TRACES_EXPORT)(body, timeout=20))
+            answer.ParseFromString(channel.unary_unary(TRACES_EXPORT)(body, timeout=BUSY_SECONDS))
     elif door == "json":
         document = json_format.MessageToDict(request)
         for span, original in zip(
@@ -234,7 +236,7 @@ def test_a_bomb_is_refused_at_the_bound_and_not_unpacked(
 
 def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(server: RunningServer) -> None:
     address = server.ready["otlp_http"].removeprefix("http://")
-    connection = http.client.HTTPConnection(address, timeout=20)
+    connection = http.client.HTTPConnection(address, timeout=BUSY_SECONDS)
     connection.putrequest("POST", "/v1/traces")
     connection.putheader("Content-Type", PROTOBUF)
     connection.putheader("Content-Length", str(65 * MIB))
@@ -256,7 +258,7 @@ def test_a_body_that_turns_out_too_large_is_refused(server: RunningServer) -> No
 def test_grpc_garbage_is_an_invalid_argument_with_its_cause(server: RunningServer, service: str) -> None:
     method = f"/opentelemetry.proto.collector.{service}.v1.{service.title()}Service/Export"
     with grpc.insecure_channel(server.grpc_address) as channel, pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary(method)(b"\xff\xff\xff", timeout=20)
+        channel.unary_unary(method)(b"\xff\xff\xff", timeout=BUSY_SECONDS)
     error: Any = refused.value
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "not an OTLP" in error.details()
@@ -267,7 +269,7 @@ def test_grpc_garbage_is_an_invalid_argument_with_its_cause(server: RunningServe
 
 def test_an_unknown_grpc_method_is_unimplemented(server: RunningServer) -> None:
     with grpc.insecure_channel(server.grpc_address) as channel, pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Import")(GOOD, timeout=20)
+        channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Import")(GOOD, timeout=BUSY_SECONDS)
     error: Any = refused.value
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
 
@@ -287,7 +289,7 @@ def test_an_unknown_grpc_method_is_unimplemented(server: RunningServer) -> None:
 )
 def test_noise_at_a_door_ends_that_connection_only(server: RunningServer, door: str, noise: bytes) -> None:
     host, port = server.ready[door].removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=BUSY_SECONDS) as connection:
         connection.sendall(noise)
         connection.shutdown(socket.SHUT_WR)
         try:

@@ -34,6 +34,8 @@ from otlp_bodies import BEGUN_NS, trace_body, trace_id_of, trace_request
 from running_server import POSITION_HEADER, PROTOBUF, RunningServer, ended_well
 from senders import position_of
 
+from tests.patience import BUSY_SECONDS
+
 MIB = 1024 * 1024
 BOUND = 4096
 ATTRIBUTES_MAX = 130
@@ -69,7 +71,7 @@ def over_json(server: RunningServer, signal: str, request: Any) -> tuple[str, An
 def over_grpc(server: RunningServer, signal: str, request: Any) -> tuple[str, Any]:
     method = f"/opentelemetry.proto.collector.{SERVICES[signal]}/Export"
     with grpc.insecure_channel(server.grpc_address) as channel:
-        answer, call = channel.unary_unary(method).with_call(request.SerializeToString(), timeout=20)
+        answer, call = channel.unary_unary(method).with_call(request.SerializeToString(), timeout=BUSY_SECONDS)
     return position_of(call), ANSWERS[signal].FromString(answer)
 
 
@@ -207,7 +209,7 @@ def test_a_value_nested_too_deep_is_refused_at_both_doors_with_what_to_do(server
     said = Status.FromString(answer.content)
     assert (said.code, "send it as a JSON string" in said.message) == (code_pb2.INVALID_ARGUMENT, True)
     with grpc.insecure_channel(server.grpc_address) as channel, pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")(body, timeout=20)
+        channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")(body, timeout=BUSY_SECONDS)
     error: Any = refused.value
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "nested deeper than 90 protobuf messages" in error.details()
@@ -266,7 +268,7 @@ def test_a_large_value_does_not_hold_up_small_requests(server: RunningServer, la
 
     def small() -> list[tuple[int, float]]:
         took: list[tuple[int, float]] = []
-        with httpx.Client(base_url=server.ready["otlp_http"], timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=server.ready["otlp_http"], timeout=BUSY_SECONDS, trust_env=False) as client:
             while not done.is_set() or len(took) < 50:
                 trace, began = next(_traces), time.monotonic()
                 answer = client.post("/v1/traces", content=trace_body(trace), headers={"content-type": PROTOBUF})

@@ -19,6 +19,8 @@ import pytest
 from otlp_bodies import MESSAGES, attributes
 from running_server import RunningServer
 
+from tests.patience import BUSY_SECONDS
+
 AGENT_SECONDS = 120  # It takes four; starting two more Python processes takes most of it.
 
 
@@ -46,7 +48,7 @@ def listening_proxy(url: str) -> Generator[tuple[str, list[tuple[str, bytes]]]]:
             pass
 
     with (
-        httpx.Client(base_url=url, timeout=30, trust_env=False) as client,
+        httpx.Client(base_url=url, timeout=BUSY_SECONDS, trust_env=False) as client,
         ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy,
     ):
         thread = Thread(target=proxy.serve_forever)

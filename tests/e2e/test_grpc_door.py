@@ -30,6 +30,8 @@ from otlp_bodies import MESSAGES, captured, trace_body, trace_id_of
 from running_server import RunningServer, ended_well
 from senders import TRACES_EXPORT, position_of
 
+from tests.patience import BUSY_SECONDS
+
 MIB = 1024 * 1024
 BOUND_MIB = 6  # Above gRPC's own default of 4 MB, which is below what the HTTP door takes.
 SERVICES = {signal: f"opentelemetry.proto.collector.{signal}.v1" for signal in ("trace", "logs", "metrics")}
@@ -61,7 +63,7 @@ def body_of_size(trace: int, size: int) -> bytes:
 
 def check_health(channel: grpc.Channel, service: str) -> health_pb2.HealthCheckResponse:
     stub: Any = health_pb2_grpc.HealthStub(channel)
-    return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
+    return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=BUSY_SECONDS)
 
 
 def check_one_run(server: RunningServer, trace: int, position: str) -> None:
@@ -90,7 +92,7 @@ def test_an_export_is_acknowledged_with_its_position_in_every_compression(
 ) -> None:
     trace = next(_traces)
     export = channel.unary_unary(TRACES_EXPORT)
-    answer, call = export.with_call(trace_body(trace), timeout=20, compression=compression)
+    answer, call = export.with_call(trace_body(trace), timeout=BUSY_SECONDS, compression=compression)
     assert ExportTraceServiceResponse.FromString(answer) == ExportTraceServiceResponse()
     check_one_run(server, trace, position_of(call))
 
@@ -102,7 +104,7 @@ def test_a_message_of_the_bound_is_taken_at_both_doors_and_one_byte_more_at_neit
     over_grpc, over_http = next(_traces), next(_traces)
     fits = body_of_size(over_grpc, BOUND_MIB * MIB)
     assert len(fits) == BOUND_MIB * MIB
-    _, call = export.with_call(fits, timeout=30)
+    _, call = export.with_call(fits, timeout=BUSY_SECONDS)
     check_one_run(server, over_grpc, position_of(call))
     check_one_run(server, over_http, server.record("traces", body_of_size(over_http, BOUND_MIB * MIB)))
 
@@ -110,7 +112,7 @@ def test_a_message_of_the_bound_is_taken_at_both_doors_and_one_byte_more_at_neit
     too_large = body_of_size(trace, BOUND_MIB * MIB + 1)
     for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
         with pytest.raises(grpc.RpcError) as refused:
-            export(too_large, timeout=30, compression=compression)
+            export(too_large, timeout=BUSY_SECONDS, compression=compression)
         error: Any = refused.value
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert str(BOUND_MIB * MIB) in error.details()
@@ -125,7 +127,7 @@ def test_every_captured_request_gets_the_answer_of_its_own_signal(channel: grpc.
     for request in captured("claude-agent-sdk-0.2.184", "agent-framework-1.23"):
         signal = request.signal.replace("traces", "trace")
         method = f"/{SERVICES[signal]}.{signal.title()}Service/Export"
-        assert channel.unary_unary(method)(request.body, timeout=20) == b""
+        assert channel.unary_unary(method)(request.body, timeout=BUSY_SECONDS) == b""
     assert set(MESSAGES) == {request.signal for request in captured("claude-agent-sdk-0.2.184", "agent-framework-1.23")}
 
 

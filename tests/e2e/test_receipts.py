@@ -7,6 +7,8 @@ from otlp_bodies import BEGUN_NS, trace_body, trace_id_of
 from running_server import RunningServer
 from senders import TRACES_EXPORT, position_of
 
+from tests.patience import BUSY_SECONDS
+
 TIMES = 50
 
 
@@ -17,7 +19,7 @@ def test_a_read_with_the_position_of_an_acknowledgement_sees_the_run_fifty_times
             if trace % 2:
                 position = server.record("traces", trace_body(trace, 2))
             else:
-                _, call = export.with_call(trace_body(trace, 2), timeout=20)
+                _, call = export.with_call(trace_body(trace, 2), timeout=BUSY_SECONDS)
                 position = position_of(call)
             [run] = server.rows("/v1/runs", "runs", trace_id=trace_id_of(trace).hex(), min_position=position)
             assert (run["trace_ids"], run["steps"]) == ([trace_id_of(trace).hex()], 2)

@@ -18,6 +18,8 @@ import rotel
 from otlp_bodies import Captured, captured
 from running_server import PROTOBUF, RunningServer
 
+from tests.patience import BUSY_SECONDS
+
 AGENT = Path(rotel.__file__).parent / "rotel-agent"
 # All three signals, approvals, MCP over several spans, content in attributes, in events and in log records. Not dbos-3.4,
 # which sends every log request twice: in two requests a log record is one event, and in one batch it is two.
@@ -37,7 +39,6 @@ SENT = (
 )
 # They say how and when a row came, which is what differs; `revision` counts versions and does not.
 ARRIVAL = ("position", "received_at")
-START_SECONDS, STOP_SECONDS, THROUGH_SECONDS = 20, 20, 60
 
 
 def free_port() -> int:
@@ -60,20 +61,20 @@ def collector(protocol: str, endpoint: str, log: Path, *options: str) -> Generat
     command += ["--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}", "--otlp-http-endpoint", f"127.0.0.1:{http_port}"]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent) as agent:
         try:
-            deadline = time.monotonic() + START_SECONDS
+            deadline = time.monotonic() + BUSY_SECONDS
             while not listens(http_port):
                 assert agent.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.02)
             yield f"http://127.0.0.1:{http_port}"
             agent.terminate()
-            assert agent.wait(STOP_SECONDS) == 0, log.read_text()
+            assert agent.wait(BUSY_SECONDS) == 0, log.read_text()
         finally:
             agent.kill()
 
 
 def send(requests: list[Captured], url: str) -> None:
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=BUSY_SECONDS, trust_env=False) as client:
         for request in requests:
             answer = client.post(f"/v1/{request.signal}", content=request.body, headers={"content-type": PROTOBUF})
             assert answer.status_code == 200, answer.text
@@ -117,7 +118,7 @@ def test_requests_that_came_through_another_collector_give_the_same_record(
     server = make_server().start()
     endpoint = f"http://{server.grpc_address}" if protocol == "grpc" else server.ready["otlp_http"]
     options = ["--disable-batching"] if batching == "one by one" else []
-    deadline = time.monotonic() + THROUGH_SECONDS
+    deadline = time.monotonic() + BUSY_SECONDS
     with collector(protocol, endpoint, folder / f"rotel-{protocol}-{batching}.log", *options) as url:
         send(requests, url)
         # A collector that is ended gives what waits to be sent again a moment only, and a busy server lets some wait.

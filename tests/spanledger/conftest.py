@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-START_SECONDS = 60
-STOP_SECONDS = 15
+from tests.patience import BUSY_SECONDS
+
 FREE_PORTS = ("--otlp-grpc-port", "0", "--otlp-http-port", "0", "--api-port", "0")
 
 
@@ -33,7 +33,7 @@ class Server:
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, bytes, bytes]:
         """Exit status, the rest of stdout, stderr."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=STOP_SECONDS)
+        out, err = self.process.communicate(timeout=BUSY_SECONDS)
         return self.process.returncode, out, err
 
 
@@ -43,17 +43,17 @@ def start(data: Path) -> Server:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        _, err = process.communicate(timeout=STOP_SECONDS)
+        _, err = process.communicate(timeout=BUSY_SECONDS)
         raise AssertionError(err.decode())
     ready = json.loads(line)
-    return Server(process, ready, httpx.Client(base_url=ready["api"], trust_env=False, timeout=30))
+    return Server(process, ready, httpx.Client(base_url=ready["api"], trust_env=False, timeout=BUSY_SECONDS))
 
 
 def end(server: Server) -> None:
     server.api.close()
     if server.process.poll() is None:
         server.process.kill()
-    server.process.communicate(timeout=STOP_SECONDS)
+    server.process.communicate(timeout=BUSY_SECONDS)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def command() -> Callable[..., Ended]:
             capture_output=True,
             text=True,
             env=_environment() | environment,
-            timeout=START_SECONDS,
+            timeout=BUSY_SECONDS,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)

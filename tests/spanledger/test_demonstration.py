@@ -6,6 +6,8 @@ import subprocess
 import sys
 import urllib.request
 
+from tests.patience import BUSY_SECONDS
+
 # In a timeline each stands at its own event: reasoning, a call that succeeds, one that fails, approvals both ways.
 SHOWN = ("reasoning", "tool result     get_order", "track_parcel", "APPROVED  refund_order", "DENIED  issue_voucher")
 
@@ -38,10 +40,10 @@ def test_demo_serves_until_it_is_told_to_stop(tmp_path):
                 api = line.split()[1]
             if "Serving until Ctrl-C" in line:
                 break
-        with urllib.request.urlopen(api, timeout=20) as answer:
+        with urllib.request.urlopen(api, timeout=BUSY_SECONDS) as answer:
             assert json.load(answer)["runs"]
         demo.send_signal(signal.SIGTERM)
-        assert demo.wait(30) == 0
+        assert demo.wait(BUSY_SECONDS) == 0
     finally:
         demo.kill()
         demo.communicate()

@@ -19,6 +19,7 @@ from spanledger.http_service import (
     HttpService,
     connections_of,
 )
+from tests.patience import BUSY_SECONDS
 
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -54,7 +55,7 @@ def serving() -> Iterator[Callable[..., tuple[str, int]]]:
     yield start
     for service, thread, listening in running:
         service.should_exit = True
-        thread.join(20)
+        thread.join(BUSY_SECONDS)
         assert not thread.is_alive()
         listening.close()
 
@@ -69,7 +70,7 @@ def ask(connection: socket.socket) -> bytes:
 
 
 def answer_of(connection: socket.socket) -> bytes:
-    connection.settimeout(20)
+    connection.settimeout(BUSY_SECONDS)
     try:
         return connection.recv(1000)
     except ConnectionResetError:
@@ -128,7 +129,7 @@ def test_a_head_that_does_not_end_in_time_closes_its_connection(serving):
 def test_a_head_that_does_not_end_at_all_closes_its_connection(serving):
     with closing(socket.create_connection(serving(head_bytes_max=100_000))) as endless:
         endless.sendall(b"GET / HTTP/1.1\r\nX: ")
-        endless.settimeout(20)
+        endless.settimeout(BUSY_SECONDS)
         with pytest.raises(ConnectionError):
             endless.sendall(b"x" * 200_000_000)
 

@@ -45,7 +45,7 @@ def test_the_ready_line_has_every_address_and_all_of_them_answer(server):
     assert httpx.post(ready["otlp_http"] + "/v1/traces", content=_span(1),
                       headers={"Content-Type": "application/x-protobuf"}, trust_env=False).status_code == 200  # fmt: skip
     with grpc.insecure_channel(ready["otlp_grpc"]) as channel:
-        answer = channel.unary_unary(EXPORT)(_span(2), timeout=20)
+        answer = channel.unary_unary(EXPORT)(_span(2), timeout=BUSY_SECONDS)
     assert ExportTraceServiceResponse.FromString(answer) == ExportTraceServiceResponse()
 
 
@@ -124,7 +124,7 @@ def test_a_reader_that_leaves_early_is_no_error(server):
     assert runs.stderr is not None
     err = runs.stderr.read()
     runs.stderr.close()
-    assert runs.wait(30) == 0
+    assert runs.wait(BUSY_SECONDS) == 0
     assert err == b""
 
 
@@ -199,7 +199,7 @@ def test_what_was_acknowledged_survives_a_kill_and_is_there_once(serve, tmp_path
         assert httpx.post(server.ready["otlp_http"] + "/v1/traces", content=_span(trace),
                           headers={"Content-Type": "application/x-protobuf"}, trust_env=False).status_code == 200  # fmt: skip
     server.process.kill()
-    server.process.wait(15)
+    server.process.wait(BUSY_SECONDS)
     again = serve(tmp_path / "data")
     position = again.api.get("/readyz").json()["journal_position"]
     runs = again.api.get("/v1/runs", params={"min_position": position}).json()["runs"]

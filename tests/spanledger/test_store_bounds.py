@@ -21,6 +21,7 @@ from store.duckdb.writer import DuckDbWriter
 from store.errors import ViewError
 from store.ledger import Ledger
 from store.record import Signal
+from tests.patience import BUSY_SECONDS
 from tests.spanledger.conftest import FREE_PORTS
 
 
@@ -61,7 +62,7 @@ def test_while_the_view_cannot_be_written_requests_are_taken_up_to_the_bound_and
 
     def hinder(self: Any, batch: Any) -> None:
         if engine == "hangs":
-            assert well.wait(30)
+            assert well.wait(BUSY_SECONDS)
         elif not well.is_set():
             raise ViewError("the engine is down")
         write(self, batch)
@@ -74,9 +75,9 @@ def test_while_the_view_cannot_be_written_requests_are_taken_up_to_the_bound_and
         with pytest.raises(ViewBehind, match="view_lag_max_mb"):
             send(intake, 3)
         well.set()
-        assert ledger.waiter.wait_for(acknowledged[-1], 30)
+        assert ledger.waiter.wait_for(acknowledged[-1], BUSY_SECONDS)
         position = send(intake, 4)
-        assert ledger.waiter.wait_for(position, 30)
+        assert ledger.waiter.wait_for(position, BUSY_SECONDS)
         assert position.sequence == len(acknowledged) + 1, "what was refused was not recorded"
     finally:
         well.set()
@@ -90,7 +91,7 @@ def test_senders_of_more_than_can_be_projected_in_time_are_refused_until_it_is(
     write = DuckDbWriter.write
 
     def slow(self: Any, batch: Any) -> None:
-        assert well.wait(30)
+        assert well.wait(BUSY_SECONDS)
         write(self, batch)
 
     monkeypatch.setattr(DuckDbWriter, "write", slow)
@@ -107,7 +108,7 @@ def test_senders_of_more_than_can_be_projected_in_time_are_refused_until_it_is(
         assert 1 <= (refused.value.retry_after_seconds or 0) <= 3
         assert registry.get_sample_value("spanledger_projection_catch_up_seconds") == pytest.approx(4, abs=0.2)
         well.set()
-        assert ledger.waiter.wait_for(fourth, 30)
+        assert ledger.waiter.wait_for(fourth, BUSY_SECONDS)
         assert send(intake, 5).sequence == 5, "what was refused was not recorded"
         assert [position.sequence for position in (first, second, third, fourth)] == [1, 2, 3, 4]
     finally:

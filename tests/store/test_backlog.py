@@ -17,6 +17,7 @@ from store.ledger import Ledger
 from store.pace import RECORD_WORK_BYTES
 from store.projector import Projector
 from store.record import Frame
+from tests.patience import BUSY_SECONDS
 from tests.store.ledger_bench import captures, draft_of, frames_of
 
 DRAFTS = [draft_of(body) for body in captures()["spanledger-demo"]]
@@ -117,7 +118,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     commit = DuckDbWriter.commit
 
     def wait(self, prepared) -> None:
-        assert release.wait(20)
+        assert release.wait(BUSY_SECONDS)
         commit(self, prepared)
 
     monkeypatch.setattr(DuckDbWriter, "commit", wait)
@@ -133,7 +134,7 @@ def test_a_ledger_knows_its_lag_in_bytes_while_the_engine_hangs_and_after(tmp_pa
         assert ledger.lag_bytes(1) == sum(SIZES)
         assert registry.get_sample_value("spanledger_projection_lag_bytes") == sum(SIZES)
         held.set()
-        assert ledger.waiter.wait_for(last, 20)
+        assert ledger.waiter.wait_for(last, BUSY_SECONDS)
         ledger.close()
         assert ledger.lag_bytes(1) == 0
     finally:
@@ -150,7 +151,7 @@ def test_a_restart_finds_the_lag_that_was_left(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     again = Ledger.open(tmp_path / "data")
     try:
-        assert again.waiter.wait_for(again.journal.durable_position, 20)
+        assert again.waiter.wait_for(again.journal.durable_position, BUSY_SECONDS)
     finally:
         again.close()
     assert again.lag_bytes(1) == 0
@@ -175,17 +176,17 @@ def test_the_queue_before_the_disk_is_counted(tmp_path: Path, monkeypatch: pytes
 
     def slow(draft):
         entered.set()
-        assert leave.wait(20)
+        assert leave.wait(BUSY_SECONDS)
         return submit(draft)
 
     monkeypatch.setattr(ledger.journal, "submit", slow)
     try:
         with ThreadPoolExecutor(1) as pool:
             request = pool.submit(ledger.append, DRAFTS[0])
-            assert entered.wait(20)
+            assert entered.wait(BUSY_SECONDS)
             assert registry.get_sample_value("spanledger_journal_queue_depth") == 1
             leave.set()
-            request.result(20)
+            request.result(BUSY_SECONDS)
         assert registry.get_sample_value("spanledger_journal_queue_depth") == 0
         free, total = ledger.disk()
         assert 0 < free < total

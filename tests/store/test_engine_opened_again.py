@@ -16,6 +16,7 @@ from store.duckdb import engine as engine_module
 from store.duckdb.engine import Engine
 from store.errors import ViewError
 from store.ledger import Ledger, rebuild
+from tests.patience import BUSY_SECONDS
 from tests.store.ledger_bench import captures, draft_of
 
 DISK_MB = 24
@@ -125,7 +126,7 @@ def test_every_thread_has_a_connection_to_the_new_instance(tmp_path, no_pause):
         assert answered(engine) == 3
     stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(BUSY_SECONDS)
         assert not thread.is_alive()
     events = [entry["event"] for entry in logs]
     assert events.count("view_engine_gave_up") == events.count("view_opened_again") > 0
@@ -152,7 +153,7 @@ def test_a_projector_whose_engine_gave_up_goes_on_by_itself(tmp_path, no_pause):
     try:
         for draft in DRAFTS[:2]:
             position = ledger.journal.append(draft)
-        assert ledger.waiter.wait_for(position, 20)
+        assert ledger.waiter.wait_for(position, BUSY_SECONDS)
         engine = ledger._engine
         engine.rows("SELECT 1")
         engine._note(duckdb.FatalException("FATAL Error: a checkpoint failed"))
@@ -160,7 +161,7 @@ def test_a_projector_whose_engine_gave_up_goes_on_by_itself(tmp_path, no_pause):
         engine._connection.close()
         for draft in DRAFTS[2:]:
             position = ledger.journal.append(draft)
-        assert ledger.waiter.wait_for(position, 20)
+        assert ledger.waiter.wait_for(position, BUSY_SECONDS)
         digests = ledger.digests()
     finally:
         ledger.close()

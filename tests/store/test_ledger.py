@@ -21,6 +21,7 @@ from store.errors import DataFolderUnusable, JournalClosed, JournalCorrupt, View
 from store.folder import JOURNAL, VIEW, FolderLock, running_server
 from store.ledger import Ledger, rebuild
 from store.record import DEFAULT_TENANT, Position
+from tests.patience import BUSY_SECONDS
 from tests.store.ledger_bench import captures, draft_of, settled_digests
 
 BODIES = captures()["spanledger-demo"]
@@ -66,7 +67,7 @@ def open_ledger(data: Path) -> Iterator[Callable[..., Ledger]]:
 
 def filled(ledger: Ledger) -> Position:
     position = [ledger.journal.append(draft) for draft in DRAFTS][-1]
-    assert ledger.waiter.wait_for(position, 20)
+    assert ledger.waiter.wait_for(position, BUSY_SECONDS)
     return position
 
 
@@ -90,7 +91,7 @@ def killed_after_acks(data: Path, projection: str) -> list[Position]:
 def test_what_was_acknowledged_before_a_kill_is_in_the_view_after_the_restart_once(open_ledger, data):
     acked = killed_after_acks(data, "held")
     ledger = open_ledger()
-    assert ledger.waiter.wait_for(acked[-1], 20)
+    assert ledger.waiter.wait_for(acked[-1], BUSY_SECONDS)
     expected = len(runs_of(ledger))
     assert expected > 0
     assert len(set(runs_of(ledger))) == expected
@@ -103,7 +104,7 @@ def test_what_was_acknowledged_before_a_kill_is_in_the_view_after_the_restart_on
 def test_a_kill_at_any_moment_of_projecting_loses_and_doubles_nothing(open_ledger, data):
     acked = killed_after_acks(data, "running")
     ledger = open_ledger()
-    assert ledger.waiter.wait_for(acked[-1], 20)
+    assert ledger.waiter.wait_for(acked[-1], BUSY_SECONDS)
     digests = settled_digests(ledger._engine)
     ledger.close()
     assert rebuild(data).digests == digests
@@ -147,22 +148,22 @@ def test_closing_does_not_wait_for_ever_for_a_batch_that_hangs(data, monkeypatch
 
     def hang(self, prepared) -> None:
         entered.set()
-        assert release.wait(20)
+        assert release.wait(BUSY_SECONDS)
         commit(self, prepared)
 
     monkeypatch.setattr(DuckDbWriter, "commit", hang)
     ledger = Ledger.open(data)
     last = ledger.journal.append(DRAFTS[0])
-    assert entered.wait(20)
+    assert entered.wait(BUSY_SECONDS)
     with capture_logs() as logs:
         ledger.close(timeout_seconds=0.1)
     assert [entry["event"] for entry in logs] == ["view_behind_at_close"]
     assert running_server(data) is not None, "the folder is not given away while a batch is being written"
     release.set()
-    ledger._projector._thread.join(20)
+    ledger._projector._thread.join(BUSY_SECONDS)
     ledger.close()
     again = Ledger.open(data)
-    assert again.waiter.wait_for(last, 20)
+    assert again.waiter.wait_for(last, BUSY_SECONDS)
     assert len(runs_of(again)) == 1
     again.close()
 
@@ -194,7 +195,7 @@ def test_a_view_that_does_not_fit_is_made_again_from_the_record(open_ledger, dat
     with capture_logs() as logs:
         again = open_ledger()
     assert [cause in entry["cause"] for entry in logs if entry["event"] == "view_made_again"] == [True]
-    assert again.waiter.wait_for(last, 20)
+    assert again.waiter.wait_for(last, BUSY_SECONDS)
     assert settled_digests(again._engine) == digests
 
 
@@ -208,7 +209,7 @@ def test_a_view_that_is_broken_or_gone_is_made_again(open_ledger, data, found):
     if found is not None:
         (data / VIEW).write_bytes(found)
     again = open_ledger()
-    assert again.waiter.wait_for(last, 20)
+    assert again.waiter.wait_for(last, BUSY_SECONDS)
     assert settled_digests(again._engine) == digests
 
 
@@ -221,7 +222,7 @@ def test_the_log_of_a_view_that_was_deleted_does_not_enter_the_next_one(open_led
     assert (data / (VIEW + ".wal")).stat().st_size > 0
     (data / VIEW).unlink()
     ledger = open_ledger()
-    assert ledger.waiter.wait_for(acked[-1], 20)
+    assert ledger.waiter.wait_for(acked[-1], BUSY_SECONDS)
     digests = settled_digests(ledger._engine)
     ledger.close()
     assert rebuild(data).digests == digests

@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from store.ledger import Ledger
+from tests.patience import BUSY_SECONDS
 from tests.store.ledger_bench import draft_of
 from tests.store.spans import spans_body
 
@@ -24,7 +25,7 @@ def test_the_cost_of_model_calls_is_counted_once_by_model_and_source(tmp_path):
              "openinference.span.kind": "LLM", "llm.model_name": "mine"},
         )  # fmt: skip
         for _ in range(2):
-            assert ledger.waiter.wait_for(ledger.journal.append(draft_of(body)), 20)
+            assert ledger.waiter.wait_for(ledger.journal.append(draft_of(body)), BUSY_SECONDS)
     finally:
         ledger.close()
     counted = {

@@ -19,6 +19,7 @@ from store.projection import Projection
 from store.projector import Projector
 from store.record import FrameDraft, Position, Signal
 from store.view import ViewBatch
+from tests.patience import BUSY_SECONDS
 from tests.store.ledger_bench import FailingWriter, View, captures, draft_of, every_body, settled_digests
 
 DRAFTS = [draft_of(body) for body in captures()["spanledger-demo"]]
@@ -49,7 +50,7 @@ class Follower:
     def reach(self, position: Position) -> None:
         if not self.started:
             self.start()
-        assert self.projector.wait_for(position, 20), self.projector.problem
+        assert self.projector.wait_for(position, BUSY_SECONDS), self.projector.problem
 
     def table(self, name: str) -> list[dict]:
         return self.engine.rows(f"FROM {name}")
@@ -78,14 +79,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_reader_of_its_own_writes_waits_for_their_position(follower):
     release = threading.Event()
-    follower.before_write = lambda _: release.wait(20)
+    follower.before_write = lambda _: release.wait(BUSY_SECONDS)
     follower.start()
     position = follower.append(*DRAFTS)
     assert not follower.projector.wait_for(position, 0.05)
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(follower.projector.wait_for, position, 20)
         release.set()
-        assert waiting.result(20)
+        assert waiting.result(BUSY_SECONDS)
     assert follower.projector.sequence == position.sequence
     assert follower.projector.wait_for(position, 0)
     assert len(follower.table("runs")) > 0
@@ -189,7 +190,7 @@ def test_a_write_that_fails_is_tried_again_until_it_works_and_loses_nothing(foll
     follower.start()
     with capture_logs() as logs:
         follower.append(*DRAFTS[:6])
-        assert failed_twice.wait(20)
+        assert failed_twice.wait(BUSY_SECONDS)
         position = follower.append(*DRAFTS[6:])
         follower.reach(position)
     assert [entry["attempt"] for entry in logs if entry["event"] == "projection_failed"][:3] == [0, 1, 2]
@@ -211,10 +212,10 @@ def test_while_the_view_cannot_be_written_appends_go_on_and_readiness_says_why(f
     follower.before_write = fail
     follower.start()
     follower.append(DRAFTS[0])
-    assert failed.wait(20)
+    assert failed.wait(BUSY_SECONDS)
     assert follower.append(*DRAFTS[1:]).sequence == len(DRAFTS)
     with follower.projector._moved:
-        assert follower.projector._moved.wait_for(lambda: follower.projector.problem, 20)
+        assert follower.projector._moved.wait_for(lambda: follower.projector.problem, BUSY_SECONDS)
     readiness = follower.projector.readiness()
     assert not readiness["ready"]
     assert readiness["reasons"] == ["the view cannot be written: the disk is full"]
@@ -273,7 +274,8 @@ def test_whatever_fails_while_the_next_batch_is_placed_nothing_is_lost_or_twice(
             assert reached == sorted(reached)
             whole = View()
             # At once: that batches change nothing is tested in test_batches_and_order.py.
-            whole.project([frame for frame in follower.journal.frames_after(0) if frame.sequence not in refused])
+            if kept := [frame for frame in follower.journal.frames_after(0) if frame.sequence not in refused]:
+                whole.project(kept)
             found = settled_digests(follower.engine)
             for name, digest in whole.digests().items():
                 if name != "quarantine":
@@ -290,7 +292,7 @@ def test_a_failure_nobody_foresaw_is_a_reason_not_to_be_ready(follower):
     follower.projector._on_batch = broken
     follower.start()
     follower.append(DRAFTS[0])
-    follower.projector._thread.join(20)
+    follower.projector._thread.join(BUSY_SECONDS)
     assert not follower.projector._thread.is_alive()
     readiness = follower.projector.readiness()
     assert not readiness["ready"]
@@ -308,7 +310,7 @@ def test_a_journal_that_cannot_be_read_is_a_reason_not_to_be_ready_and_harms_not
     path.write_bytes(bytes(data))
     follower = Follower(tmp_path)
     follower.start()
-    follower.projector._thread.join(20)
+    follower.projector._thread.join(BUSY_SECONDS)
     readiness = follower.projector.readiness()
     assert not readiness["ready"]
     assert "wrong checksum" in readiness["reasons"][0]
@@ -341,12 +343,12 @@ def test_stopping_does_not_wait_for_ever_for_a_batch_that_hangs(follower):
 
     def hang(_: ViewBatch) -> None:
         entered.set()
-        release.wait(20)
+        release.wait(BUSY_SECONDS)
 
     follower.before_write = hang
     follower.append(*DRAFTS)
     follower.start()
-    assert entered.wait(20)
+    assert entered.wait(BUSY_SECONDS)
     assert follower.projector.stop(0.1) is False
     release.set()
 

@@ -12,6 +12,7 @@ from store.ledger import Ledger, rebuild
 from store.model.prices import Prices, read_prices
 from store.projection import Projection
 from store.record import FrameDraft, Signal
+from tests.patience import BUSY_SECONDS
 from tests.store.ledger_bench import captures, draft_of, every_body, settled_digests
 from tests.store.spans import spans_body
 
@@ -26,7 +27,7 @@ def recorded(data: Path, drafts: list[FrameDraft], *, one_by_one: bool = False) 
         for draft in drafts:
             position = ledger.journal.append(draft)
             if one_by_one:
-                assert ledger.waiter.wait_for(position, 20)
+                assert ledger.waiter.wait_for(position, BUSY_SECONDS)
         assert ledger.waiter.wait_for(position, 60)
         return settled_digests(ledger._engine)
     finally:
@@ -149,7 +150,7 @@ def test_another_table_of_prices_holds_for_what_comes_in_and_a_rebuild_prices_th
         ledger = Ledger.open(data, prices=prices)
         try:
             for draft in drafts:
-                assert ledger.waiter.wait_for(ledger.journal.append(draft), 20)
+                assert ledger.waiter.wait_for(ledger.journal.append(draft), BUSY_SECONDS)
             runs = ledger.reader.runs("default", RunFilter(), limit=10, cursor=None).rows
             return [(run.cost_usd, run.unpriced_calls) for run in runs]
         finally:

@@ -17,9 +17,9 @@ from spanledger.receiver.wire import Ended, Kind, Message, Wire
 from store import errors
 from store.errors import JournalClosed, JournalFull, StoreError
 from store.record import FrameDraft, Position, Signal
+from tests.patience import BUSY_SECONDS
 from tests.spanledger.receiver.test_wire import pair
 
-SECONDS = 30
 ERRORS = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, StoreError)]
 
 
@@ -52,7 +52,7 @@ class Journal:
 
     def wait_for(self, drafts: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.drafts) >= drafts, SECONDS)
+            assert self._changed.wait_for(lambda: len(self.drafts) >= drafts, BUSY_SECONDS)
 
     def lag_bytes(self, bytes_max: int) -> int:
         raise AssertionError
@@ -97,7 +97,7 @@ class Ends:
     def end(self) -> None:
         self.wire.end()
         for thread in self._threads:
-            thread.join(SECONDS)
+            thread.join(BUSY_SECONDS)
             assert not thread.is_alive()
         self.senders.shutdown()
         self.wire.close()
@@ -117,7 +117,7 @@ def test_a_request_arrives_as_it_was_and_returns_when_it_is_durable(ends: Ends) 
     assert ends.journal.drafts == [draft(1)]
     assert not waiting.done()
     ends.journal.done[0].set_result(Position("journal", 7))
-    assert waiting.result(SECONDS) == Position("journal", 7)
+    assert waiting.result(BUSY_SECONDS) == Position("journal", 7)
 
 
 def test_many_are_under_way_at_once_and_each_gets_its_own_position(ends: Ends) -> None:
@@ -125,7 +125,7 @@ def test_many_are_under_way_at_once_and_each_gets_its_own_position(ends: Ends) -
     ends.journal.wait_for(8)
     for one, done in reversed(list(zip(ends.journal.drafts, ends.journal.done, strict=True))):
         done.set_result(Position("journal", int(one.body.removeprefix(b"body "))))
-    assert [one.result(SECONDS).sequence for one in waiting] == list(range(8))
+    assert [one.result(BUSY_SECONDS).sequence for one in waiting] == list(range(8))
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=[kind.__name__ for kind in ERRORS])
@@ -137,7 +137,7 @@ def test_every_error_of_the_store_is_the_same_on_this_side(ends: Ends, kind: typ
     if not at_once:
         ends.journal.wait_for(1)
         ends.journal.done[0].set_exception(raised(kind))
-    error = waiting.exception(SECONDS)
+    error = waiting.exception(BUSY_SECONDS)
     assert type(error) is kind
     assert str(error) == "what happened"
     assert error.retryable is kind.retryable
@@ -146,7 +146,7 @@ def test_every_error_of_the_store_is_the_same_on_this_side(ends: Ends, kind: typ
 
 def test_what_is_no_error_of_the_store_is_one_of_ours_and_retryable(ends: Ends) -> None:
     ends.journal.at_once = ValueError("a tenant's name has at most 255 bytes")
-    error = ends.senders.submit(ends.record.append, draft(1)).exception(SECONDS)
+    error = ends.senders.submit(ends.record.append, draft(1)).exception(BUSY_SECONDS)
     assert isinstance(error, RuntimeError)
     assert str(error) == "ValueError: a tenant's name has at most 255 bytes"
     assert answer_for(error).retryable
@@ -154,7 +154,7 @@ def test_what_is_no_error_of_the_store_is_one_of_ours_and_retryable(ends: Ends) 
 
 def test_a_file_name_that_is_no_text_does_not_stop_an_error(ends: Ends) -> None:
     ends.journal.at_once = JournalFull("no room for \udcff.seg")
-    error = ends.senders.submit(ends.record.append, draft(1)).exception(SECONDS)
+    error = ends.senders.submit(ends.record.append, draft(1)).exception(BUSY_SECONDS)
     assert (type(error), str(error)) == (JournalFull, "no room for ?.seg")
 
 
@@ -162,7 +162,7 @@ def test_when_the_other_process_is_gone_everybody_who_waits_is_told_to_come_agai
     waiting = [ends.senders.submit(ends.record.append, draft(number)) for number in range(8)]
     ends.journal.wait_for(8)
     ends.wire.end()
-    wait(waiting, SECONDS)
+    wait(waiting, BUSY_SECONDS)
     assert [type(one.exception(0)) for one in waiting] == [JournalClosed] * 8
     with pytest.raises(JournalClosed):
         ends.record.append(draft(9))
@@ -176,7 +176,7 @@ def test_the_end_of_the_other_process_ends_this_one_as_a_failure_and_a_stop_as_n
     waiting = ends.senders.submit(ends.record.append, draft(1))  # What is in flight is still stored.
     ends.journal.wait_for(1)
     ends.journal.done[0].set_result(Position("journal", 1))
-    assert waiting.result(SECONDS) == Position("journal", 1)
+    assert waiting.result(BUSY_SECONDS) == Position("journal", 1)
     ends.wire.end()
     until(lambda: ends.statuses == [0, 1])
 
@@ -196,7 +196,7 @@ def test_an_answer_that_cannot_be_understood_ends_this_process_and_leaves_nobody
     waiting = ends.senders.submit(ends.record.append, draft(1))
     ends.journal.wait_for(1)
     ends.wire.send(message)
-    assert isinstance(waiting.exception(SECONDS), JournalClosed)
+    assert isinstance(waiting.exception(BUSY_SECONDS), JournalClosed)
     until(lambda: ends.statuses == [1])
 
 
@@ -205,7 +205,7 @@ def test_an_answer_to_nobody_harms_nobody(ends: Ends) -> None:
     waiting = ends.senders.submit(ends.record.append, draft(1))
     ends.journal.wait_for(1)
     ends.journal.done[0].set_result(Position("journal", 2))
-    assert waiting.result(SECONDS) == Position("journal", 2)
+    assert waiting.result(BUSY_SECONDS) == Position("journal", 2)
 
 
 def test_the_room_is_what_was_told_last_and_unknown_before(ends: Ends) -> None:
@@ -234,7 +234,7 @@ def test_it_answers_for_its_metrics_and_that_it_is_alive(ends: Ends) -> None:
 def until(holds: Callable[[], Any]) -> None:
     """Wait for something that another thread does."""
     changed = threading.Event()
-    for _ in range(SECONDS * 100):
+    for _ in range(round(BUSY_SECONDS) * 100):
         if holds():
             return
         changed.wait(0.01)

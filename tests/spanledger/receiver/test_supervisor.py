@@ -27,8 +27,8 @@ from store.errors import JournalFull
 from store.otlp.decode import decode
 from store.otlp.leaves import leaves_of_request
 from store.record import FrameDraft, Position, Signal
+from tests.patience import BUSY_SECONDS
 
-SECONDS = 30
 PROTOBUF = {"content-type": "application/x-protobuf"}
 
 
@@ -39,7 +39,7 @@ def body(trace: int) -> bytes:
     return request.SerializeToString()
 
 
-def until(holds: Callable[[], object], seconds: float = SECONDS) -> None:
+def until(holds: Callable[[], object], seconds: float = BUSY_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not come to that"
@@ -95,7 +95,7 @@ class Running:
             raise
 
     def attended(self) -> "Running":
-        self.grpc_port = self.receiver.attend(self.record).result(SECONDS)
+        self.grpc_port = self.receiver.attend(self.record).result(BUSY_SECONDS)
         return self
 
     @property
@@ -103,7 +103,7 @@ class Running:
         return self.receiver._life.pid  # pyright: ignore[reportPrivateUsage]
 
     def post(self, trace: int) -> httpx.Response:
-        return httpx.post(self.http, content=body(trace), headers=PROTOBUF, timeout=SECONDS, trust_env=False)
+        return httpx.post(self.http, content=body(trace), headers=PROTOBUF, timeout=BUSY_SECONDS, trust_env=False)
 
     def grpc_listens(self) -> bool:
         with socket.socket() as probe:
@@ -137,7 +137,7 @@ def test_a_request_is_submitted_with_its_leaves_and_acknowledged_when_it_is_dura
         assert not answer.done()
         [done] = record.held
         done.set_result(Position("journal", 9))
-        assert answer.result(SECONDS).headers["spanledger-position"] == "journal:9"
+        assert answer.result(BUSY_SECONDS).headers["spanledger-position"] == "journal:9"
     leaves = tuple(leaves_of_request(decode(Signal.TRACES, body(1))))
     assert record.drafts == [FrameDraft("default", Signal.TRACES, body(1), leaves)]
     assert running.receiver.problem is None
@@ -170,7 +170,7 @@ def test_a_process_that_dies_is_started_again_on_the_same_ports_and_what_was_und
         answer = pool.submit(running.post, 2)
         until(lambda: record.held)
         os.kill(died, signal.SIGSEGV)
-        assert isinstance(answer.exception(SECONDS), httpx.RemoteProtocolError | httpx.ReadError)
+        assert isinstance(answer.exception(BUSY_SECONDS), httpx.RemoteProtocolError | httpx.ReadError)
     until(lambda: running.pid != died)
     assert running.receiver.problem is not None
     [late] = record.held
@@ -223,7 +223,7 @@ def test_too_many_deaths_are_the_end_with_a_reason(start, monkeypatch):
     os.kill(first, signal.SIGKILL)
     until(lambda: running.pid != first)
     os.kill(running.pid, signal.SIGKILL)
-    error = running.receiver.over.exception(SECONDS)
+    error = running.receiver.over.exception(BUSY_SECONDS)
     assert isinstance(error, FrontDoorError)
     assert str(error) == "the receiver process died 2 times within 60 s, at last: killed by SIGKILL"
     assert "receiver_died" in error.hint
@@ -249,7 +249,7 @@ def test_a_grpc_port_that_was_taken_meanwhile_is_tried_again(start):
 def test_a_process_that_never_gets_ready_is_an_error_and_not_tried_again(start):
     running = start()
     os.kill(running.pid, signal.SIGKILL)
-    error = running.receiver.attend(running.record).exception(SECONDS)
+    error = running.receiver.attend(running.record).exception(BUSY_SECONDS)
     assert isinstance(error, FrontDoorError)
     assert str(error) == "the receiver process did not start (killed by SIGKILL)"
     assert running.receiver.problem is not None
@@ -260,7 +260,7 @@ def test_a_process_that_hangs_before_it_is_ready_is_an_error(start, monkeypatch)
     monkeypatch.setattr(life, "START_SECONDS_MAX", 0.5)
     running = start()
     os.kill(running.pid, signal.SIGSTOP)
-    error = running.receiver.attend(running.record).exception(SECONDS)
+    error = running.receiver.attend(running.record).exception(BUSY_SECONDS)
     assert str(error) == "the receiver process did not start (it hung: it was not ready after 0.5 s)"
 
 
@@ -273,7 +273,7 @@ def test_a_system_that_has_no_process_for_it_is_asked_again_and_given_up_with_a_
 
     monkeypatch.setattr(supervisor, "Life", none)
     os.kill(running.pid, signal.SIGKILL)
-    error = running.receiver.over.exception(SECONDS)
+    error = running.receiver.over.exception(BUSY_SECONDS)
     assert str(error).startswith("the receiver process died 5 times within 60 s")
     with pytest.raises(FrontDoorError, match="cannot be started: resource temporarily unavailable"):
         start()
@@ -283,7 +283,7 @@ def test_a_defect_of_ours_is_the_end_and_not_silence(start, monkeypatch):
     running = start().attended()
     monkeypatch.setattr(running.receiver, "_after", lambda *_: 1 / 0)
     os.kill(running.pid, signal.SIGKILL)
-    assert str(running.receiver.over.exception(SECONDS)) == "the receiver process cannot be kept alive"
+    assert str(running.receiver.over.exception(BUSY_SECONDS)) == "the receiver process cannot be kept alive"
 
 
 def test_a_grpc_port_that_is_taken_before_the_first_start_is_said_with_its_cause(start):
@@ -292,7 +292,7 @@ def test_a_grpc_port_that_is_taken_before_the_first_start_is_said_with_its_cause
         running.receiver._life.end()
         running.receiver._grpc_port = port = taken.getsockname()[1]
         running.receiver._life = running.receiver._born()
-        error = running.receiver.attend(running.record).exception(SECONDS)
+        error = running.receiver.attend(running.record).exception(BUSY_SECONDS)
     assert isinstance(error, FrontDoorError)
     assert str(error).startswith(f"cannot listen on 127.0.0.1 port {port}: ")
     assert "choose another port" in error.hint
@@ -314,15 +314,15 @@ def test_stopped_before_it_is_attended_it_is_gone_at_once(start):
     running = start()
     pid = running.pid
     begun = time.monotonic()
-    running.stop(SECONDS)
-    assert time.monotonic() - begun < SECONDS / 3
+    running.stop(BUSY_SECONDS)
+    assert time.monotonic() - begun < BUSY_SECONDS / 3
     assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_stop_while_it_starts_leaves_nothing_and_nobody_waiting(start):
     running = start()
     ready = running.receiver.attend(running.record)
-    running.stop(SECONDS)
+    running.stop(BUSY_SECONDS)
     assert not Path(f"/proc/{running.pid}").exists()
     assert ready.done()
 
@@ -349,8 +349,8 @@ def test_a_stop_answers_what_is_in_flight_and_refuses_who_comes_later(start):
         assert not stopping.done()
         [done] = record.held
         done.set_result(Position("journal", 1))
-        assert answer.result(SECONDS).headers["spanledger-position"] == "journal:1"
-        stopping.result(SECONDS)
+        assert answer.result(BUSY_SECONDS).headers["spanledger-position"] == "journal:1"
+        stopping.result(BUSY_SECONDS)
 
 
 def refused(running: Running) -> bool:

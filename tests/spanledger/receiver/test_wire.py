@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanledger.receiver.wire import READ_BYTES, Ended, Kind, Message, Stalled, Wire
+from tests.patience import BUSY_SECONDS
 
 Pair = tuple[Wire, Wire]
-JOIN_SECONDS = 30
 RUBBISH = [
     b"GET / HTTP/1.1\r\nHost: here\r\n\r\n",
     bytes(24),
@@ -84,7 +84,7 @@ def test_whatever_many_threads_send_arrives_whole_and_each_thread_s_in_order(
             thread.start()
         received = [receiving.receive() for _ in range(sum(map(len, sent)))]
         for thread in threads:
-            thread.join(JOIN_SECONDS)
+            thread.join(BUSY_SECONDS)
     finally:
         sending.close()
         receiving.close()
@@ -105,7 +105,7 @@ def test_both_ends_may_talk_at_once(wires: Pair) -> None:
     for number in range(50):
         ours.send(Message(Kind.APPEND, number, b"x", b"", body))
     assert [ours.receive() for _ in range(50)] == [Message(Kind.DURABLE, number, body[:10]) for number in range(50)]
-    answering.join(JOIN_SECONDS)
+    answering.join(BUSY_SECONDS)
 
 
 def test_who_waits_for_a_process_that_ends_hears_of_it(wires: Pair) -> None:
@@ -116,7 +116,7 @@ def test_who_waits_for_a_process_that_ends_hears_of_it(wires: Pair) -> None:
     assert ours.receive() == Message(Kind.ALIVE)
     with pytest.raises(Ended):
         ours.receive()
-    closing.join(JOIN_SECONDS)
+    closing.join(BUSY_SECONDS)
 
 
 def test_who_tells_a_process_that_has_ended_hears_of_it(wires: Pair) -> None:
@@ -182,5 +182,5 @@ def test_ending_wakes_whoever_waits_at_either_end(wires: Pair) -> None:
         thread.start()
     wires[0].end()
     for thread in threads:
-        thread.join(JOIN_SECONDS)
+        thread.join(BUSY_SECONDS)
     assert len(woken) == 2

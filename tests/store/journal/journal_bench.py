@@ -12,6 +12,7 @@ from store.journal.journal import Journal
 from store.journal.stream import StreamWriter
 from store.otlp.leaves import root_of
 from store.record import Frame, FrameDraft, FrameType, Signal
+from tests.patience import BUSY_SECONDS
 
 JOURNAL_ID = "0123456789abcdef0123456789abcdef"
 SEGMENT_BYTES = 64 * 1024
@@ -86,7 +87,7 @@ class HeldSync:
     def __call__(self, descriptor: int) -> None:
         self.calls += 1
         self.entered.set()
-        assert self.let_go.wait(30)
+        assert self.let_go.wait(BUSY_SECONDS)
         if self.failure is not None:
             raise self.failure
         self._sync(descriptor)

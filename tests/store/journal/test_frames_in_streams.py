@@ -17,6 +17,7 @@ from store.journal.format import Part, StoredBody, locate_frame
 from store.journal.journal import Journal
 from store.journal.segments import list_segments
 from store.journal.stream import StreamReader, StreamWriter
+from tests.patience import BUSY_SECONDS
 from tests.store.journal.journal_bench import HandMade, bodies_of, draft, hand_made, segments_in
 
 HISTORY = os.urandom(20_000)
@@ -259,15 +260,15 @@ def test_frames_behind_one_that_was_refused_do_not_point_at_it(open_journal, fol
     held_sync.hold()
     with ThreadPoolExecutor(4) as threads, monkeypatch.context() as broken:
         waiting = [threads.submit(journal.append, draft(b"held"))]
-        assert held_sync.entered.wait(10)
+        assert held_sync.entered.wait(BUSY_SECONDS)
         broken.setattr(segments.os, "posix_fallocate", raising(errno.ENOSPC))
         # All in one group: what does not fit, and then what does.
         waiting += [journal_append(threads, journal, body) for body in (os.urandom(40_000) + new, b"small" + HISTORY)]
         held_sync.let_go.set()
-        assert waiting[0].result(10).sequence == 2
+        assert waiting[0].result(BUSY_SECONDS).sequence == 2
         with pytest.raises(JournalFull):
-            waiting[1].result(10)
-        assert waiting[2].result(10).sequence == 3
+            waiting[1].result(BUSY_SECONDS)
+        assert waiting[2].result(BUSY_SECONDS).sequence == 3
     assert continuing(segments_in(folder)[0]) == [False, True, False]
     assert journal.append(draft(new)).sequence == 4
     assert bodies_of(journal) == [HISTORY, b"held", b"small" + HISTORY, new]

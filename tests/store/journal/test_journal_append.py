@@ -11,6 +11,7 @@ from store.journal import journal as journal_module
 from store.journal.format import HEADER_BYTES
 from store.otlp.leaves import root_of
 from store.record import FrameDraft, FrameType, Position, Signal
+from tests.patience import BUSY_SECONDS
 from tests.store.journal.journal_bench import NOON_NS, SEGMENT_BYTES, bodies_of, draft, segments_in
 
 TOGETHER = 20
@@ -21,12 +22,12 @@ def test_an_append_returns_only_after_its_sync_has_returned(open_journal, held_s
     held_sync.hold()
     with ThreadPoolExecutor(1) as thread:
         appended = thread.submit(journal.append, draft(b"one"))
-        assert held_sync.entered.wait(10)
+        assert held_sync.entered.wait(BUSY_SECONDS)
         assert not wait([appended], timeout=0.2).done
         assert journal.durable_sequence == 0
         assert bodies_of(journal) == []
         held_sync.let_go.set()
-        assert appended.result(10) == Position(journal.journal_id, 1)
+        assert appended.result(BUSY_SECONDS) == Position(journal.journal_id, 1)
     assert journal.durable_sequence == 1
 
 
@@ -35,13 +36,13 @@ def test_appends_that_wait_together_share_one_sync(open_journal, held_sync):
     held_sync.hold()
     with ThreadPoolExecutor(TOGETHER + 1) as threads:
         first = threads.submit(journal.append, draft(b"first"))
-        assert held_sync.entered.wait(10)
+        assert held_sync.entered.wait(BUSY_SECONDS)
         others = [threads.submit(journal.append, draft(f"other {i}".encode())) for i in range(TOGETHER)]
         deadline = time.monotonic() + 10
         while journal._queue.qsize() < TOGETHER and time.monotonic() < deadline:
             time.sleep(0.001)
         held_sync.let_go.set()
-        positions = {appended.result(10).sequence for appended in (first, *others)}
+        positions = {appended.result(BUSY_SECONDS).sequence for appended in (first, *others)}
     assert positions == set(range(1, TOGETHER + 2))
     assert held_sync.calls == 2
 
@@ -146,7 +147,7 @@ def test_a_reader_never_meets_a_frame_that_is_being_written(open_journal, monkey
     held_sync.hold()
     with ThreadPoolExecutor(1) as thread:
         appended = thread.submit(journal.append, draft(os.urandom(30_000)))
-        assert held_sync.entered.wait(10)
+        assert held_sync.entered.wait(BUSY_SECONDS)
         # The header is there and the rest is not: what a reader may find at any moment before the sync.
         path = journal._files.segments[-1].path
         whole = path.read_bytes()
@@ -155,7 +156,7 @@ def test_a_reader_never_meets_a_frame_that_is_being_written(open_journal, monkey
         assert bodies_of(journal) == bodies
         path.write_bytes(whole)
         held_sync.let_go.set()
-        appended.result(10)
+        appended.result(BUSY_SECONDS)
     assert len(bodies_of(journal)) == 4
 
 
@@ -178,7 +179,7 @@ def test_a_follower_sees_every_frame_once_while_segments_come_and_go(open_journa
         following = thread.submit(follow)
         for body in bodies:
             journal.append(draft(body))
-        assert following.result(30) == bodies
+        assert following.result(BUSY_SECONDS) == bodies
 
 
 def test_waiting_for_more_ends_when_there_is_more_or_time_is_over(open_journal):
@@ -187,7 +188,7 @@ def test_waiting_for_more_ends_when_there_is_more_or_time_is_over(open_journal):
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(journal.wait_for_more, 0, 30)
         journal.append(draft(b"one"))
-        assert waiting.result(10)
+        assert waiting.result(BUSY_SECONDS)
 
 
 def test_closing_finishes_what_is_queued(open_journal, held_sync):
@@ -200,8 +201,8 @@ def test_closing_finishes_what_is_queued(open_journal, held_sync):
             time.sleep(0.001)
         closing = threads.submit(journal.close)
         held_sync.let_go.set()
-        closing.result(10)
-        assert {one.result(10).sequence for one in appended} == set(range(1, TOGETHER + 1))
+        closing.result(BUSY_SECONDS)
+        assert {one.result(BUSY_SECONDS).sequence for one in appended} == set(range(1, TOGETHER + 1))
     assert len(bodies_of(open_journal())) == TOGETHER
 
 
@@ -223,7 +224,7 @@ def test_an_append_that_was_still_being_prepared_when_the_journal_closed_is_refu
 
     monkeypatch.setattr(journal_module, "root_of", close_meanwhile)
     with ThreadPoolExecutor(1) as thread, pytest.raises(JournalClosed):
-        thread.submit(journal.append, draft(b"late")).result(10)
+        thread.submit(journal.append, draft(b"late")).result(BUSY_SECONDS)
 
 
 def test_a_tenant_that_no_frame_can_hold_is_refused_and_others_go_on(open_journal):

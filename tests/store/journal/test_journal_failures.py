@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from store.errors import JournalFailed, JournalFull
 from store.journal import segments
+from tests.patience import BUSY_SECONDS
 from tests.store.journal.journal_bench import SEGMENT_BYTES, bodies_of, draft, segments_in
 
 
@@ -98,12 +99,12 @@ def test_a_failed_sync_ends_the_journal_for_all_who_wait_and_all_who_come(open_j
     held_sync.hold()
     with capture_logs() as logs, ThreadPoolExecutor(6) as threads:
         waiting = [threads.submit(journal.append, draft(bytes([i]) * 50)) for i in range(5)]
-        assert held_sync.entered.wait(10)
+        assert held_sync.entered.wait(BUSY_SECONDS)
         held_sync.failure = OSError(errno.EIO, "Input/output error")
         held_sync.let_go.set()
         for one in waiting:
             with pytest.raises(JournalFailed, match=r"Input/output error.*restart Spanledger; it keeps every frame"):
-                one.result(10)
+                one.result(BUSY_SECONDS)
         assert [entry["event"] for entry in logs] == ["journal_failed"]
     held_sync.failure = None
     syncs = held_sync.calls
@@ -141,7 +142,7 @@ def test_a_failure_nobody_foresaw_is_told_and_leaves_nobody_waiting(open_journal
 
     journal = open_journal(on_fsync=broken)
     with ThreadPoolExecutor(1) as thread, pytest.raises(JournalFailed, match="a metric without a registry"):
-        thread.submit(journal.append, draft(b"one")).result(10)
+        thread.submit(journal.append, draft(b"one")).result(BUSY_SECONDS)
 
 
 def test_a_journal_that_has_failed_does_not_grow_with_every_refusal(open_journal, held_sync):
