@@ -58,16 +58,16 @@ def test_while_the_view_cannot_be_written_requests_are_taken_up_to_the_bound_and
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     well = Event()
-    write = DuckDbWriter.write
+    commit = DuckDbWriter.commit
 
-    def hinder(self: Any, batch: Any) -> None:
+    def hinder(self: Any, prepared: Any) -> None:
         if engine == "hangs":
             assert well.wait(BUSY_SECONDS)
         elif not well.is_set():
             raise ViewError("the engine is down")
-        write(self, batch)
+        commit(self, prepared)
 
-    monkeypatch.setattr(DuckDbWriter, "write", hinder)
+    monkeypatch.setattr(DuckDbWriter, "commit", hinder)
     ledger = Ledger.open(tmp_path / "data")
     try:
         intake = intake_of(ledger, view_lag_max_mb="1")
@@ -88,13 +88,13 @@ def test_senders_of_more_than_can_be_projected_in_time_are_refused_until_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     well = Event()
-    write = DuckDbWriter.write
+    commit = DuckDbWriter.commit
 
-    def slow(self: Any, batch: Any) -> None:
+    def slow(self: Any, prepared: Any) -> None:
         assert well.wait(BUSY_SECONDS)
-        write(self, batch)
+        commit(self, prepared)
 
-    monkeypatch.setattr(DuckDbWriter, "write", slow)
+    monkeypatch.setattr(DuckDbWriter, "commit", slow)
     registry = CollectorRegistry()
     ledger = Ledger.open(tmp_path / "data", registry=registry)
     try:

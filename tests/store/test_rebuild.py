@@ -97,7 +97,7 @@ def test_a_rebuild_that_fails_leaves_the_view_as_it_was(tmp_path, monkeypatch):
         raise ViewError("the disk is full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(ledger_module.DuckDbWriter, "write", fail)
+        broken.setattr(ledger_module.DuckDbWriter, "commit", fail)
         with pytest.raises(ViewError, match="the disk is full"):
             rebuild(tmp_path)
     assert running_server(tmp_path) is None
