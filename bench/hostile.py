@@ -34,7 +34,7 @@ class Case(Protocol):
 
 CASES: Final[Mapping[str, Callable[[argparse.Namespace], Case]]] = {
     "kill": lambda asked: Kill(rounds=asked.rounds, load_seconds_max=1.0),
-    "full_disk": lambda asked: FullDisk(disk_mb=384, full_seconds=asked.full_seconds),
+    "full_disk": lambda asked: FullDisk(disk_mb=110, full_seconds=asked.full_seconds),
     "big_trace": lambda asked: BigTraceCase(spans=asked.spans),
     "tiny": lambda asked: Tiny(requests_per_second=asked.tiny_rate, seconds=asked.tiny_seconds),
     "idle": lambda asked: Idle(connections=asked.connections, seconds=asked.idle_seconds),
