@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from fastapi import Response
 
+from query.view import TenantView
 from store.contract import Page
 from store.errors import BadQuery
 from store.model.rows import (
@@ -148,9 +149,12 @@ class StepDocument(StepRow):
         return cls(**row, **said)
 
 
-def answer(document: Any) -> Response:
-    """A document as the response."""
-    return Response(_ENCODER.encode(document), media_type=JSON_MEDIA_TYPE)
+def answer(view: TenantView, document: Any) -> Response:
+    """A document as the response. What was not shown of its rows stands in `withheld`, which is absent where all was."""
+    body = _ENCODER.encode(document)
+    if view.withheld:
+        body = body[:-1] + b',"withheld":' + _ENCODER.encode(sorted(view.withheld)) + b"}"
+    return Response(body, media_type=JSON_MEDIA_TYPE)
 
 
 def line(document: Any) -> bytes:
