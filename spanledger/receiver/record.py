@@ -97,18 +97,28 @@ class RemoteRecord:
             case Kind.METRICS:
                 self._wire.send(Message(Kind.METRICS, message.number, self._metrics()))
             case Kind.KEYS:
-                if message.document:
-                    self._keys.replace(Keyring.unpacked(message.document))
-                else:
-                    self._keys.confirm()
+                self._hear_keys(message.document)
             case Kind.ALIVE:
-                used = self._keys.take_used()
-                told = [Message(Kind.USED, document=msgspec.msgpack.encode(used))] if used else []
-                self._wire.send(message, *told)
+                self._wire.send(message, *self._used())
             case Kind.STOP:
+                used = self._used()
+                if used:
+                    self._wire.send(*used)
                 self._stop(0)
             case Kind.START | Kind.READY | Kind.APPEND | Kind.USED:
                 raise Ended(f"the other process says {message.kind.name}, which is not its to say")
+
+    def _hear_keys(self, document: bytes) -> None:
+        """Other keys hold from now on; without a document those that there are were confirmed."""
+        if document:
+            self._keys.replace(Keyring.unpacked(document))
+        else:
+            self._keys.confirm()
+
+    def _used(self) -> list[Message]:
+        """Which keys were used since this was told last; nothing where none was."""
+        used = self._keys.take_used()
+        return [Message(Kind.USED, document=msgspec.msgpack.encode(used))] if used else []
 
     def _answered(self, number: int) -> "Future[Position] | None":
         """Who waits under that number; nobody where it was given up before the answer came."""
