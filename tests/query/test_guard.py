@@ -5,6 +5,8 @@ The matrix is made from the OpenAPI document: a call that is added is in it, and
 
 import asyncio
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from access.keys import new_key
-from access.permissions import ROLE_PERMISSIONS, Permission, Role
+from access.permissions import ROLE_PERMISSIONS, Permission, Principal, Role
 from query.app import create_app, described
 from query.guard import UndeclaredRoute, check_declared, needs
+from query.view import TenantReader
+from store.model.rows import ReplayEvent
 from store.record import DEFAULT_TENANT
 from tests.gates import KeyedGate, bearing, open_gate
-from tests.query.rows_with_secrets import CONTENT_WORD, RAW_WORD, REASONING_WORD, reader_with_secrets
+from tests.query.conftest import FakeReader
+from tests.query.rows_with_secrets import CONTENT_WORD, RAW_WORD, REASONING_WORD, TEXT_PART, reader_with_secrets
 
 ROUTES = Path(__file__).parents[2] / "query" / "routes"
 unused: Any = None
@@ -160,6 +165,40 @@ def test_no_route_names_a_tenant_or_a_reader():
         text = source.read_text()
         for word in ("DEFAULT_TENANT", "Tenant,", "tenant=", "state.view", "DuckDbReader", "._reader"):
             assert word not in text, f"{source.name} goes past the TenantView"
+
+
+def test_a_page_says_what_was_withheld_of_its_own_rows_and_of_no_others(keyed, waiter):
+    """The first message has reasoning, the second has none."""
+    reader = reader_with_secrets()
+    [first] = reader.message_rows
+    reader.message_rows = [replace(first, ordinal=0), replace(first, ordinal=1, parts=[TEXT_PART])]
+    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=keyed.gate)
+    headers = bearing(keyed.make(Role.AUDITOR, denied=frozenset({Permission.READ_REASONING})))
+    with TestClient(app) as client:
+        page = client.get("/v1/runs/known/messages", params={"limit": 1}, headers=headers).json()
+        assert page["withheld"] == ["reasoning"]
+        following = {"limit": 1, "cursor": page["next_cursor"]}
+        after = client.get("/v1/runs/known/messages", params=following, headers=headers).json()
+    assert [message["parts"] for message in after["messages"]] == [[TEXT_PART]]
+    assert "withheld" not in after
+
+
+def test_a_replay_is_withheld_event_by_event_and_not_read_before_it_is_asked_for():
+    told: list[str] = []
+
+    class Telling(FakeReader):
+        def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+            for event in self.replay_events:
+                told.append(tenant)
+                yield event
+
+    operator = Principal(
+        kind="key", name="key:a", tenant="acme", role=Role.OPERATOR, permissions=ROLE_PERMISSIONS[Role.OPERATOR]
+    )
+    shown = TenantReader(Telling(replay_events=reader_with_secrets().replay_events), operator, set()).replay("known")
+    assert told == []
+    assert next(shown).data == {"role": "user", "text": None, "withheld": ["text"]}
+    assert told == ["acme"]
 
 
 def test_a_search_through_what_is_withheld_is_refused(client, keyed):

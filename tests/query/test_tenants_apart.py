@@ -22,6 +22,8 @@ from access.permissions import Role
 from collector.intake import Intake
 from collector.metrics import IngestMetrics
 from query.app import create_app, described
+from store.duckdb import run_steps
+from store.duckdb.run_steps import HELD_STEPS_MAX
 from store.ledger import Ledger
 from store.record import Signal
 from tests.gates import KeyedGate, bearing
@@ -125,7 +127,11 @@ def test_what_one_was_told_is_of_no_use_to_the_other(asked):
             assert WORDS[other] not in get(client, keys[tenant], f"/v1/steps/{step_id}").text
 
 
-def test_no_random_call_shows_one_tenant_anything_of_the_other(asked):
+@pytest.mark.parametrize("held", [HELD_STEPS_MAX, 0], ids=["runs held whole", "runs read in pieces"])
+def test_no_random_call_shows_one_tenant_anything_of_the_other(asked, held, monkeypatch):
+    monkeypatch.setattr(run_steps, "HELD_STEPS_MAX", held)
+    for name in ("BATCH_STEPS_MIN", "BATCH_STEPS_MAX"):
+        monkeypatch.setattr(run_steps, name, 2)
     client, keys, calls = asked
     known = {tenant: told(client, keys[tenant]) for tenant in WORDS}
     everything = {name: sorted({*known["one"][name], *known["two"][name]}) for name in known["one"]}
@@ -141,7 +147,7 @@ def test_no_random_call_shows_one_tenant_anything_of_the_other(asked):
     )
     seen: set[int] = set()
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(
         tenant=st.sampled_from(sorted(WORDS)),
         call=st.sampled_from(calls),
