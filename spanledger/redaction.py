@@ -1,0 +1,32 @@
+"""The boundary that the settings ask for: redaction with the built-in policy, with a file's, or none."""
+
+from typing import Final
+
+import structlog
+
+from collector.boundary import Boundary, PassThrough
+from collector.redaction.boundary import RedactingBoundary
+from collector.redaction.policy import built_in_policy
+from collector.redaction.pseudonyms import read_key
+from collector.redaction.source import PolicyFile
+from spanledger.settings import Settings
+
+_log: Final = structlog.stdlib.get_logger(__name__)
+
+
+def boundary_of(settings: Settings) -> Boundary:
+    """Raises PolicyUnusable (a CollectorError) where the policy or the key cannot be used."""
+    if settings.redaction == "off":
+        _log.warning("redaction_off", effect="secrets and personal data that agents send are stored as they come")
+        return PassThrough()
+    path = settings.pseudonym_key_file
+    pseudonyms = read_key(path, settings.data) if path else None
+    if settings.redaction_policy is None:
+        policy = built_in_policy()
+        boundary = RedactingBoundary(lambda: policy, pseudonyms)
+    else:
+        boundary = RedactingBoundary(
+            PolicyFile(settings.redaction_policy, has_key=path is not None).current, pseudonyms
+        )
+    boundary.prepare()
+    return boundary
