@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from collector.boundary import Passed
 from collector.redaction.agents import Agents
+from collector.redaction.class_drops import drop_classes
 from collector.redaction.errors import RedactionUnavailable, Unredactable
 from collector.redaction.finding import Found
 from collector.redaction.holders import Holder, Path, holder_of
@@ -92,20 +93,32 @@ class _Request:
 
     def redacted(self, candidates: list[tuple[int, int, int]]) -> Passed:
         """The request with everything taken out that is to be."""
-        body = self._decoded.body
+        body, request = self._decoded.body, None
+        dropped: dict[Path, list[Redaction]] = {}
+        if self._policy.drops:
+            request = self._copy(body)
+            dropped = drop_classes(self._signal, request, self._agents.rules_at)
+            if dropped:
+                body = request.SerializeToString()
+                candidates = self._finder.candidates(body)
         works = self._works(texts_with(self._signal, body, candidates))
-        if not works:
+        if not works and not dropped:
             return Passed(self._decoded)
-        request: Any = REQUEST_MESSAGES[self._signal].FromString(body)
+        request = request or self._copy(body)
+        for path in dropped:
+            works.setdefault(Holder(path, path), _Work(Holder(path, path), self._agents.rules_at(path)))
         # The innermost first: a metric is looked at when its points are done.
         for work in sorted(works.values(), key=lambda work: -len(work.holder.path)):
-            self._redact(request, work)
+            self._redact(request, work, dropped.get(work.holder.path, []))
         written: bytes = request.SerializeToString()
         if self._decoded.plain:
             redacted = Decoded(self._signal, written, request, plain=True, shallow=self._decoded.shallow)
         else:
             redacted = decode(self._signal, written)
         return Passed(redacted, dict(self._counts))
+
+    def _copy(self, body: bytes) -> Any:
+        return REQUEST_MESSAGES[self._signal].FromString(body)
 
     def _works(self, texts: Iterator[Text | Unknown]) -> dict[Holder | None, _Work]:
         works: dict[Holder | None, _Work] = {}
@@ -141,13 +154,13 @@ class _Request:
             return [one for one in found if not rules.is_allowed(one.rule.name, one.value)]
         return found
 
-    def _redact(self, request: Any, work: _Work) -> None:
+    def _redact(self, request: Any, work: _Work, dropped: list[Redaction]) -> None:
         message = _at(request, work.holder.path)
         marked = _at(request, work.holder.mark_path)
         if work.has_mark:
             _rename_sent_marks(message)
         try:
-            redacted = self._taken_out(message, work)
+            redacted = dropped + self._taken_out(message, work)
         except Unredactable:
             redacted = [empty(marked)]
         if not redacted:

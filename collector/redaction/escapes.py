@@ -14,8 +14,13 @@ _CHARACTERS: Final = {
 }  # fmt: skip
 _LETTERED: Final = (rb"\n", rb"\r", rb"\t", rb"\b", rb"\f")
 _NUMBERED: Final = re.compile(rb"\\u[0-9a-fA-F]{4}")
-HIDDEN_ASCII: Final = rb"\\u00[2-7][0-9a-fA-F]"
-"""A prefilter's pattern for what nobody needs to escape: with it text is hidden from whoever does not undo it."""
+HIDING: Final = (
+    rb"\\u00[2-7][0-9a-fA-F]",
+    rb"\\u0[0-7][0-9a-fA-F]{2}[0-9A-Za-z._%+-]{0,64}@",
+    rb"@[0-9A-Za-z.-]{0,64}\\{1,8}u0[0-7]",
+)
+"""Patterns of a prefilter for escapes that hide text from whoever does not undo them: of ASCII, which nobody needs to escape,
+and of letters in an address."""
 
 
 class Unescaped:

@@ -2,7 +2,8 @@ r"""Regular expressions in linear time: RE2 finds a value in a text, Hyperscan f
 
 Both read a pattern as bytes of UTF-8: `.` and a class stand for one byte, `\w`, `\d`, `\b` are ASCII, so that the two
 agree on what a pattern means (Hyperscan's own UTF-8 mode forbids to scan protobuf). Neither knows backreferences or
-lookaround, which is why neither can be made slow by an input.
+lookaround, which is why neither can be made slow by an input. Hyperscan says only where matches end: asked where they begin,
+it crashes the process on some patterns (ADR 0015).
 
 A pattern becomes its own prefilter by losing its anchors: without them it matches wherever it did and maybe elsewhere.
 They have to go because a field of protobuf begins and ends among other bytes, where nothing says so.
@@ -70,6 +71,10 @@ def without_anchors(pattern: bytes) -> bytes:
                 at += _anchor_width(pattern, at, width)
                 continue
         elif in_class:
+            if one > 0x7F:
+                raise ExpressionRefused(
+                    "a class holds single bytes, and this one a character of several; write (?:a|b)"
+                )
             if pattern.startswith(b"[:", at):  # A class by its name, as [[:alpha:]].
                 width = pattern.index(b":]", at) + 2 - at if b":]" in pattern[at:] else 1
             in_class = one != ord("]") or width > 1
@@ -145,28 +150,3 @@ class Prefilter:
         found += [(first, last, pattern) for pattern, (first, last) in latest.items()]
         found.sort()
         return found
-
-
-class Matcher:
-    """One pattern of whose matches there may be any number, of any length: all of them in one pass over a text.
-
-    Of those that begin at a byte the longest counts, then the next that begins behind it.
-    """
-
-    def __init__(self, pattern: bytes) -> None:
-        """Raises ExpressionRefused where Hyperscan cannot do it."""
-        self._database = _Database([pattern], hyperscan.HS_FLAG_SOM_LEFTMOST)
-
-    def spans(self, text: bytes) -> list[tuple[int, int]]:
-        """Start and end of each match. Raises RedactionUnavailable."""
-        longest: dict[int, int] = {}
-
-        def hear(_pattern: int, start: int, end: int, _flags: int, _context: object) -> None:
-            longest[start] = end  # Ends are told in order.
-
-        self._database.scan(text, hear)
-        spans: list[tuple[int, int]] = []
-        for start, end in sorted(longest.items()):
-            if end > start and (not spans or start >= spans[-1][1]):
-                spans.append((start, end))
-        return spans

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from collector.redaction.escapes import HIDDEN_ASCII, Unescaped, blanked
+from collector.redaction.escapes import HIDING, Unescaped, blanked
 from collector.redaction.expressions import Candidate, Prefilter
 from collector.redaction.rules import Rule
 
@@ -38,8 +38,8 @@ class Finder:
         """`extra` are further patterns for `candidates`; each is told by its index behind the rules' (`extra_at`)."""
         self.rules = [rule for rule in rules if rule.expression is not None]
         self._ranks = {rule.name: index for index, rule in enumerate(self.rules)}
-        patterns = [HIDDEN_ASCII]
-        self._owners: list[int] = [-1]
+        patterns = [*HIDING]
+        self._owners: list[int] = [-1] * len(HIDING)
         for index, rule in enumerate(self.rules):
             patterns += rule.prefilters
             self._owners += [index] * len(rule.prefilters)
@@ -136,14 +136,16 @@ def _windows(reach: int, length: int, near: list[tuple[int, int]]) -> list[tuple
 
 
 def _values(rule: Rule, text: bytes, edges: tuple[bool, bool]) -> list[tuple[int, int]] | None:
-    if rule.matcher is not None:
-        return [_value_within(rule, text, *span) for span in rule.matcher.spans(text)]
     values: list[tuple[int, int]] = []
     search, validator, at = rule.expression.search, rule.validator, 0
     while match := search(text, at):
         if (edges[0] and match.start() == 0) or (edges[1] and match.end() == len(text)):
             return None
         start, end = next(span for group in rule.groups if (span := match.span(group)) != (-1, -1))
+        if rule.matches_max:
+            if len(values) == rule.matches_max:
+                return [(0, len(text))]
+            start, end = _whole_characters(text, start, end)
         if start < end and (validator is None or validator(text[start:end])):
             values.append((start, end))
             at = end
@@ -152,15 +154,8 @@ def _values(rule: Rule, text: bytes, edges: tuple[bool, bool]) -> list[tuple[int
     return values
 
 
-def _value_within(rule: Rule, text: bytes, start: int, end: int) -> tuple[int, int]:
-    """The value of a match of an own rule: its group, or all of it. Whole characters, because a pattern's `.` is a byte."""
-    if rule.groups != (0,):
-        match = rule.expression.search(text[start:end])
-        for group in rule.groups if match else ():
-            first, last = match.span(group)
-            if first < last:
-                start, end = start + first, start + last
-                break
+def _whole_characters(text: bytes, start: int, end: int) -> tuple[int, int]:
+    """A place widened to whole characters of UTF-8, because the `.` of a pattern is a byte."""
     while start > 0 and text[start] & 0xC0 == 0x80:
         start -= 1
     while end < len(text) and text[end] & 0xC0 == 0x80:

@@ -9,12 +9,15 @@ from importlib import resources
 from typing import Any, Final
 
 from collector.redaction.errors import ExpressionRefused
-from collector.redaction.expressions import Matcher, compiled, without_anchors
+from collector.redaction.expressions import Prefilter, compiled, without_anchors
 from collector.redaction.validators import VALIDATORS, Validator
 
 REACH_BYTES: Final = 96
 """How far around a prefilter's match is looked first unless the rule says otherwise; what comes to the edge of that is looked
 at again with more around it."""
+OWN_MATCHES_MAX: Final = 200
+"""Of an own rule in one text. Each search may look to the end of the text before it knows what matches, so that their number
+must be bounded for all of them to take linear time."""
 _FILE: Final = "rules.toml"
 _PART: Final = re.compile(r"(?<!\?P)<([a-z_]+)>")  # The name of a group stands behind `?P`.
 _GROUPS: Final = ("secret", "other")
@@ -49,8 +52,8 @@ class Rule:
     reach_bytes: int = REACH_BYTES
     """How far around a prefilter's match is looked first; 0 is the whole text."""
     keys: frozenset[bytes] = frozenset()
-    matcher: Matcher | None = None
-    """Of an own rule, whose matches may be of any length and number."""
+    matches_max: int = 0
+    """In one text; with more, all of the text is the value. 0 is any number, for patterns that are known not to look far."""
 
     def having(self, action: Action) -> "Rule":
         return replace(self, action=action)
@@ -121,3 +124,13 @@ def built_in() -> BuiltIn:
 
 def _with_parts(pattern: str, parts: dict[str, str]) -> str:
     return _PART.sub(lambda found: parts[found[1]], pattern)
+
+
+def own_rule(name: str, *, pattern: str, keys: list[str], why: str) -> Rule:
+    """A rule that somebody wrote: whatever it looks like, it takes linear time. Raises ExpressionRefused."""
+    rule = rule_of(name, pattern=pattern, keys=keys, why=why, reach=0)
+    if not pattern:
+        return rule
+    for prefilter in rule.prefilters:
+        Prefilter([prefilter])  # Here it is known whose pattern is refused.
+    return replace(rule, matches_max=OWN_MATCHES_MAX)
