@@ -21,7 +21,10 @@ class Boundary(Protocol):
     """Decides what of a request may be recorded."""
 
     def apply(self, tenant: str, decoded: Decoded) -> Passed:
-        """What may become durable of `decoded`. Thread-safe. Whatever it raises, nothing of the request is stored."""
+        """What may become durable of `decoded`, which is the boundary's from now on: its request may be changed.
+
+        Thread-safe. Whatever it raises, nothing of the request is stored.
+        """
         ...
 
 

@@ -96,7 +96,7 @@ class _Request:
         body, request = self._decoded.body, None
         dropped: dict[Path, list[Redaction]] = {}
         if self._policy.drops:
-            request = self._copy(body)
+            request = self._own()
             dropped = drop_classes(self._signal, request, self._agents.rules_at)
             if dropped:
                 body = request.SerializeToString()
@@ -104,7 +104,7 @@ class _Request:
         works = self._works(texts_with(self._signal, body, candidates))
         if not works and not dropped:
             return Passed(self._decoded)
-        request = request or self._copy(body)
+        request = request or self._own()
         for path in dropped:
             works.setdefault(Holder(path, path), _Work(Holder(path, path), self._agents.rules_at(path)))
         # The innermost first: a metric is looked at when its points are done.
@@ -117,8 +117,11 @@ class _Request:
             redacted = decode(self._signal, written)
         return Passed(redacted, dict(self._counts))
 
-    def _copy(self, body: bytes) -> Any:
-        return REQUEST_MESSAGES[self._signal].FromString(body)
+    def _own(self) -> Any:
+        """The request to be changed. The decoded one has no unknown fields: where there are some it is read again."""
+        if self._decoded.plain:
+            return self._decoded.request
+        return REQUEST_MESSAGES[self._signal].FromString(self._decoded.body)
 
     def _works(self, texts: Iterator[Text | Unknown]) -> dict[Holder | None, _Work]:
         works: dict[Holder | None, _Work] = {}

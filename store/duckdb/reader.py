@@ -64,7 +64,8 @@ from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
 from store.model.times import rfc3339
 from store.model.tool_calls import name_step
 from store.model.trace import Trace
-from store.model.truncation import cut_steps
+from store.model.truncation import cut_steps, redacted_steps
+from store.otlp.redaction import redactions
 from store.otlp.truncation import truncations
 from store.record import Position
 
@@ -146,6 +147,10 @@ class DuckDbReader:
                 *truncations(attributes), *truncations(resource["attributes"], "resource/"),
                 *truncations(scope["attributes"], "scope/"),
             ],
+            redactions=[
+                *redactions(attributes), *redactions(resource["attributes"], "resource/"),
+                *redactions(scope["attributes"], "scope/"),
+            ],
         )  # fmt: skip
 
     def tool_calls(self, tenant: str, run_id: str) -> list[ToolCallRow]:
@@ -160,6 +165,7 @@ class DuckDbReader:
         _, traces = self._load(tenant, run_id)
         found = conversation(traces, self._texts(tenant, content_ids(traces)))
         cut = {step_id(trace.trace_id, span_id) for trace in traces for span_id in cut_steps(trace)}
+        redacted = {step_id(trace.trace_id, span_id) for trace in traces for span_id in redacted_steps(trace)}
         return [
             MessageRow(
                 ordinal=index,
@@ -171,6 +177,7 @@ class DuckDbReader:
                 finish_reason=message.finish_reason,
                 content_id=message.content_id,
                 step_truncated=name_step(message.span) in cut,
+                step_redacted=name_step(message.span) in redacted,
             )
             for index, message in enumerate(found)
         ]

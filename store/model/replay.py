@@ -16,7 +16,7 @@ from store.model.span import Span
 from store.model.times import rfc3339
 from store.model.tool_calls import name_step
 from store.model.trace import Trace, usage_leaves
-from store.model.truncation import cut_steps
+from store.model.truncation import cut_steps, redacted_steps
 
 # Of equal time: what causes stands before what follows.
 _ORDER: Final = {
@@ -82,6 +82,7 @@ class Replay:
         open_calls: dict[str, str] = {}
         pending: dict[str, str] = {}
         cut = {step_id(trace.trace_id, span_id) for trace in self.traces for span_id in cut_steps(trace)}
+        redacted = {step_id(trace.trace_id, span_id) for trace in self.traces for span_id in redacted_steps(trace)}
         position = 0
         for one in happened:
             while usage and ((usage[0].end_ns or usage[0].start_ns) <= one.at_ns or one.type == "run_ended"):
@@ -105,7 +106,9 @@ class Replay:
                 at=rfc3339(one.at_ns),
                 type=one.type,  # pyright: ignore[reportArgumentType] - made from the literal names above
                 step_id=one.step_id,
-                data=one.data | {"step_truncated": True} if one.step_id in cut else one.data,
+                data=one.data
+                | ({"step_truncated": True} if one.step_id in cut else {})
+                | ({"step_redacted": True} if one.step_id in redacted else {}),
                 state={
                     "elapsed_ns": max(one.at_ns - begun_ns, 0) if one.at_ns else None,
                     "input_tokens": input_tokens,
