@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from collector.boundary import Passed
+from collector.errors import RedactionUnavailable
 from collector.redaction.agents import Agents
 from collector.redaction.class_drops import drop_classes
-from collector.redaction.errors import RedactionUnavailable, Unredactable
+from collector.redaction.errors import Unredactable
 from collector.redaction.finding import Found
 from collector.redaction.holders import Holder, Path, holder_of
 from collector.redaction.marking import Redaction, rename_sent_mark, write_mark
@@ -65,7 +66,7 @@ class RedactingBoundary:
         self._pseudonyms = pseudonyms
 
     def prepare(self) -> None:
-        """Compile the rules, so that the first request need not wait for it. Raises CollectorError where that fails."""
+        """Compile the rules, so that the first request need not wait for it. Raises ExpressionRefused where that fails."""
         for policy in self._policy().every():
             policy.finder.candidates(b"")
 

@@ -16,7 +16,8 @@ from typing import Any, Final
 import hyperscan
 import re2
 
-from collector.redaction.errors import ExpressionRefused, RedactionUnavailable
+from collector.errors import RedactionUnavailable
+from collector.redaction.errors import ExpressionRefused
 
 Candidate = tuple[int, int, int]
 """Of a match or of several near each other: where the last byte of the first and of the last is, and the pattern's index."""

@@ -24,12 +24,13 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from collector.boundary import Boundary, PassThrough
-from collector.errors import CollectorError, PortUnavailable
+from collector.errors import PortUnavailable
 from collector.grpc import OtlpGrpcServer
 from collector.http import OtlpHttpApp
 from collector.intake import Intake
 from collector.metrics import IngestMetrics
 from spanledger import logs
+from spanledger.errors import FrontDoorError
 from spanledger.http_service import (
     GRACE_SECONDS,
     SHARE_OF_OTLP_HTTP,
@@ -87,11 +88,11 @@ class _Receivers:
         self._loop: asyncio.AbstractEventLoop | None = None
         registry = CollectorRegistry()
         self._record = RemoteRecord(wire, metrics=lambda: families.packed(registry), stop=self._asked_to_stop)
-        self._refusal: CollectorError | None = None
+        self._refusal: FrontDoorError | None = None
         boundary: Boundary = PassThrough()
         try:
             boundary = boundary_of(settings)
-        except CollectorError as error:
+        except FrontDoorError as error:
             self._refusal = error
         intake = Intake(
             self._record,
@@ -108,8 +109,8 @@ class _Receivers:
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._record.follow, name="wire", daemon=True).start()
         if self._refusal is not None:  # Before a door is open, so that nothing gets past it.
-            hint = "correct it, or leave the setting away for the built-in policy"
-            await self._say_ready({"grpc_port": None, "refused": str(self._refusal), "hint": hint})
+            refusal = self._refusal
+            await self._say_ready({"grpc_port": None, "refused": str(refusal), "hint": refusal.hint})
             return 1
         try:
             port = await asyncio.to_thread(self._grpc.start)

@@ -8,9 +8,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from structlog.testing import capture_logs
 
+from collector.errors import RedactionUnavailable
 from collector.redaction import source
 from collector.redaction.boundary import RedactingBoundary
-from collector.redaction.errors import PolicyUnusable, RedactionUnavailable
+from collector.redaction.errors import PolicyUnusable
 from collector.redaction.policy_file import OWN_RULES_MAX, TENANTS_MAX, read_policy
 from collector.redaction.pseudonyms import Pseudonyms, read_key
 from collector.redaction.source import PolicyFile
