@@ -78,8 +78,9 @@ _FILE: Final = _Kind(_folder, "the path of a file", "FILE")
 _NO_FILE: Final[Path | None] = None
 
 
-def _setting(default: Value, kind: _Kind, description: str) -> Value:
-    return field(default=default, metadata={"kind": kind, "help": description})
+def _setting(default: Value, kind: _Kind, description: str, unset: str = "built-in") -> Value:
+    """`unset` is how a default of None is shown."""
+    return field(default=default, metadata={"kind": kind, "help": description, "unset": unset})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +151,22 @@ class Settings:
     view_memory_mb: int = _setting(
         512, _integer(MEMORY_MB_MIN, MEMORY_MB_MAX, "MiB", "MIB"), "Memory that the view's engine may use."
     )
+    redaction: str = _setting(
+        "on",
+        _choice("on", "off"),
+        "Whether secrets and personal data are taken out of what agents send before it is stored (docs/redaction.md).",
+    )
+    redaction_policy: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE,
+        _FILE,
+        "A policy of redaction in YAML to use instead of the built-in one; it is read again when it changes.",
+    )
+    pseudonym_key_file: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE,
+        _FILE,
+        "A file with at least 32 random bytes, outside the data folder: the key of the pseudonyms that a policy may ask for.",
+        "none",
+    )
     prices: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
         _NO_FILE,
         _FILE,
@@ -174,10 +191,11 @@ class Setting:
     allowed: str
     metavar: str
     read: Callable[[str], Any]
+    unset: str
 
     @property
     def shown_default(self) -> str:
-        return "built-in" if self.default is None else str(self.default)
+        return self.unset if self.default is None else str(self.default)
 
     @property
     def option(self) -> str:
@@ -196,6 +214,7 @@ SETTINGS: Final = tuple(
         allowed=member.metadata["kind"].allowed,
         metavar=member.metadata["kind"].metavar,
         read=member.metadata["kind"].read,
+        unset=member.metadata["unset"],
     )
     for member in fields(Settings)
 )
