@@ -79,6 +79,10 @@ class DecoderPanicked(CollectorError):
     """The native decoder met a defect of its own in a request. Nothing of the request is stored."""
 
 
+class RedactionUnavailable(CollectorError):
+    """Redaction itself failed: nothing of the request is stored. Retryable: it is not the request's fault."""
+
+
 class ClientDisconnected(CollectorError):
     """The sender went away in the middle of its body. There is nobody to answer."""
 
@@ -138,6 +142,9 @@ ANSWERS: Final[dict[type[Exception], Answer]] = {
     JournalClosed: Answer(503, code_pb2.UNAVAILABLE, "shutting_down", retry_after_seconds=RETRY_SECONDS_MAX),
     StoreError: Answer(503, code_pb2.UNAVAILABLE, "storage", retry_after_seconds=RETRY_SECONDS_MAX),
     DecoderPanicked: Answer(503, code_pb2.UNAVAILABLE, "decoder_panicked", retry_after_seconds=RETRY_SECONDS_MAX),
+    RedactionUnavailable: Answer(
+        503, code_pb2.UNAVAILABLE, "redaction_unavailable", retry_after_seconds=RETRY_SECONDS_MAX
+    ),
     Exception: Answer(503, code_pb2.UNAVAILABLE, "internal", retry_after_seconds=RETRY_SECONDS_MAX),
 }
 

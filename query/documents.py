@@ -137,6 +137,7 @@ class StepDocument(StepRow):
     links: list[dict[str, Any]]
     span: dict[str, Any]
     truncations: list[dict[str, Any]]
+    redactions: list[dict[str, Any]]
 
     @classmethod
     def of(cls, detail: StepDetail) -> "StepDocument":

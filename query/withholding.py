@@ -56,7 +56,7 @@ METADATA: Final[dict[type, frozenset[str]]] = {
         user_id end_user_tenant agent_version workflow_version prompt_name prompt_version service_name dialect scope_name
         scope_version reasoning truncated redacted revision position received_at"""
     ),
-    StepDetail: _names("step truncations"),
+    StepDetail: _names("step truncations redactions"),
     ToolCallRow: _names(
         """tool_call_key tool_call_id tool_name tool_source mcp_server outcome error_type requested_at started_at ended_at
         duration_ns wait_ns requesting_step executing_step mcp_client_step mcp_server_step mcp_rounds attempts
@@ -66,11 +66,11 @@ METADATA: Final[dict[type, frozenset[str]]] = {
         """decision_id kind target tool_call_key tool_call_id verdict action decided_by_kind decided_by requested_at
         decided_at wait_ns request_step decide_step evidence evidence_rule"""
     ),
-    MessageRow: _names("ordinal at step_id direction role finish_reason content_id step_truncated"),
+    MessageRow: _names("ordinal at step_id direction role finish_reason content_id step_truncated step_redacted"),
     ReplayEvent: _names("position at type step_id state"),
     EventRow: _names(
         """event_id event_name severity severity_number at observed_at trace_id span_id run_id service_name scope_name
-        truncated position"""
+        truncated redacted position"""
     ),
     EvaluationRow: _names(
         """evaluation_id run_id step_id trace_id span_id response_id name score label passed evaluator_name evaluator_version
@@ -90,7 +90,7 @@ METADATA: Final[dict[type, frozenset[str]]] = {
     ),
     MetricPointRow: _names(
         """metric type unit description temporality monotonic started_at at value count sum min max attributes service_name
-        scope_name truncated position"""
+        scope_name truncated redacted position"""
     ),
     ContentRow: _names("content_id media_type bytes"),
 }
@@ -111,7 +111,7 @@ _REPLAY_METADATA: Final = _names(
     """run_id run_kind agent_name service_name conversation_id segments status duration_ns steps llm_calls tool_calls
     tool_errors role direction name kind error_type tool_name tool_call_id mcp_server tool_source mcp_client_step
     mcp_server_step mcp_rounds outcome target verdict action decided_by_kind wait_ns evidence evidence_rule score label passed
-    evaluator_name step_truncated"""
+    evaluator_name step_truncated step_redacted"""
 )
 # Beside the lists: the buckets of a histogram are numbers, exemplars are pieces of what was measured.
 _DETAIL_CONTENT: Final = _names("exemplars")

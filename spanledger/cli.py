@@ -40,6 +40,7 @@ from spanledger.reading import (
     open_record,
 )
 from spanledger.receiver.limits import limits_of
+from spanledger.redaction import boundary_of
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
 from spanledger.showing import Form, follow_steps, pipe, show_replay, show_runs
@@ -204,9 +205,10 @@ def _import(
                 record = ServedRecord(served["api"], access)
                 opened.callback(record.close)
         else:
+            boundary = boundary_of(settings)
             ledger = opened.enter_context(open_ledger(settings))
             limits = limits_of(settings)
-            intake = Intake(ledger, metrics=IngestMetrics(CollectorRegistry()), limits=limits)
+            intake = Intake(ledger, metrics=IngestMetrics(CollectorRegistry()), limits=limits, boundary=boundary)
             destination, record = LocalIntake(intake, Headroom(limits, ledger)), LocalRecord(ledger)
         reports = _import_with_progress(files, destination, signals.get(signal or ""), settings.request_max_mb * MIB)
         positions = [report.position for report in reports if report.position is not None]

@@ -119,8 +119,9 @@ _PAIRS: Final = _Kind(_pairs, "pairs: `a=b,c=d`", "PAIRS")
 _URL: Final = _Kind(_url, "an https address", "URL")
 
 
-def _setting(default: Value, kind: _Kind, description: str) -> Value:
-    return field(default=default, metadata={"kind": kind, "help": description})
+def _setting(default: Value, kind: _Kind, description: str, unset: str = "none") -> Value:
+    """`unset` is how a default of None is shown."""
+    return field(default=default, metadata={"kind": kind, "help": description, "unset": unset})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,11 +274,28 @@ class Settings:
         _FILE,
         "Certificates, in PEM: who connects must have a certificate by one of them (mutual TLS). A key is needed, too.",
     )
+    redaction: str = _setting(
+        "on",
+        _choice("on", "off"),
+        "Whether secrets and personal data are taken out of what agents send before it is stored (docs/redaction.md).",
+    )
+    redaction_policy: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE,
+        _FILE,
+        "A policy of redaction in YAML to use instead of the built-in one; it is read again when it changes.",
+        "built-in",
+    )
+    pseudonym_key_file: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE,
+        _FILE,
+        "A file with at least 32 random bytes, outside the data folder: the key of the pseudonyms that a policy may ask for.",
+    )
     prices: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
         _NO_FILE,
         _FILE,
         "A table of prices to use instead of the built-in one, for model calls whose telemetry has no cost: `[[price]]` "
         "entries as in store/model/prices.toml. They hold for what comes in; `spanledger rebuild` prices what is recorded.",
+        "built-in",
     )
     log_level: str = _setting("info", _choice("debug", "info", "warning", "error"), "The least severe log line shown.")
     log_format: str = _setting(
@@ -297,12 +315,11 @@ class Setting:
     allowed: str
     metavar: str
     read: Callable[[str], Any]
+    unset: str
 
     @property
     def shown_default(self) -> str:
-        if self.default is not None:
-            return str(self.default)
-        return "built-in" if self.name == "prices" else "none"
+        return self.unset if self.default is None else str(self.default)
 
     @property
     def option(self) -> str:
@@ -321,6 +338,7 @@ SETTINGS: Final = tuple(
         allowed=member.metadata["kind"].allowed,
         metavar=member.metadata["kind"].metavar,
         read=member.metadata["kind"].read,
+        unset=member.metadata["unset"],
     )
     for member in fields(Settings)
 )

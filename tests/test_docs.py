@@ -398,6 +398,8 @@ def licence_of(package: str) -> set[str]:
         return set(said["License-Expression"].split(" OR "))
     if classifiers and all(one in SPDX for one in classifiers):
         return {SPDX[one] for one in classifiers}
+    if not said["License"] and classifiers == ["License :: OSI Approved :: BSD License"]:
+        return {"BSD-3-Clause"}  # google-re2, whose LICENSE file is that text.
     return {SPDX.get(said["License"], said["License"])}
 
 

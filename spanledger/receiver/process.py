@@ -24,12 +24,14 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from access.keyring import KeyHolder, Keyring
+from collector.boundary import Boundary, PassThrough
 from collector.errors import PortUnavailable
 from collector.grpc import OtlpGrpcServer
 from collector.http import OtlpHttpApp
 from collector.intake import Intake
 from collector.metrics import IngestMetrics
 from spanledger import logs
+from spanledger.errors import FrontDoorError
 from spanledger.gatehouse import gate_of
 from spanledger.http_service import (
     GRACE_SECONDS,
@@ -44,6 +46,7 @@ from spanledger.receiver.life import SIGNALS_OF_THE_SERVER
 from spanledger.receiver.limits import limits_of
 from spanledger.receiver.record import RemoteRecord
 from spanledger.receiver.wire import Ended, Kind, Message, Wire
+from spanledger.redaction import boundary_of
 from spanledger.settings import Settings
 from spanledger.tls import tls_of
 
@@ -91,7 +94,19 @@ class _Receivers:
         self._record = RemoteRecord(
             wire, keys=keys, metrics=lambda: families.packed(registry), stop=self._asked_to_stop
         )
-        intake = Intake(self._record, metrics=IngestMetrics(registry), limits=limits_of(settings), space=self._record)
+        self._refusal: FrontDoorError | None = None
+        boundary: Boundary = PassThrough()
+        try:
+            boundary = boundary_of(settings)
+        except FrontDoorError as error:
+            self._refusal = error
+        intake = Intake(
+            self._record,
+            metrics=IngestMetrics(registry),
+            limits=limits_of(settings),
+            boundary=boundary,
+            space=self._record,
+        )
         gate = gate_of(settings, keys)
         self._tls = tls_of(settings)
         credentials = self._tls.of_grpc() if self._tls else None
@@ -102,6 +117,10 @@ class _Receivers:
         """Start, say so, wait to be stopped, stop. Returns the exit status. Raises Ended."""
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._record.follow, name="wire", daemon=True).start()
+        if self._refusal is not None:  # Before a door is open, so that nothing gets past it.
+            refusal = self._refusal
+            await self._say_ready({"grpc_port": None, "refused": str(refusal), "hint": refusal.hint})
+            return 1
         try:
             port = await asyncio.to_thread(self._grpc.start)
         except PortUnavailable as error:

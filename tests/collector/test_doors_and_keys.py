@@ -4,6 +4,7 @@ Every gRPC service of the server and every path of OTLP/HTTP, with every role, a
 """
 
 import asyncio
+import re
 from collections.abc import Iterator
 
 import grpc
@@ -16,6 +17,9 @@ from access.keys import new_key
 from access.permissions import Role
 from collector.grpc import SERVICES, OtlpGrpcServer
 from collector.http import PATHS, OtlpHttpApp
+from collector.redaction.boundary import RedactingBoundary
+from collector.redaction.policy_file import read_policy
+from collector.redaction.pseudonyms import Pseudonyms
 from store.record import Signal
 from tests.gates import KeyedGate, bearing
 
@@ -189,3 +193,47 @@ def test_a_refusal_is_logged_without_what_was_presented(http, capsys):
     said = capsys.readouterr()
     assert "ingest_refused" in said.out + said.err
     assert key.rpartition("_")[2] not in said.out + said.err
+
+
+POLICY = """
+rules: {email: pseudonym}
+tenants:
+  open: {rules: {email: off}}
+  closed: {drop: {content: true}}
+"""
+
+
+def test_the_policy_of_redaction_is_that_of_the_key_s_tenant(make_bench, keyed, tmp_path):
+    """Whatever a header or the payload names: at both doors."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY)
+    policy = read_policy(file, has_key=True)
+    bench = make_bench(boundary=RedactingBoundary(lambda: policy, Pseudonyms(b"k" * 32)))
+    app = OtlpHttpApp(bench.intake, gate=keyed.gate)
+    server = OtlpGrpcServer(bench.intake, gate=keyed.gate, host="127.0.0.1", port=0)
+    request = traces_request({})
+    resource = request.resource_spans[0]
+    resource.resource.attributes.add(key="tenant").value.string_value = "open"
+    span = resource.scope_spans[0].spans[0]
+    span.attributes.add(key="asked.by").value.string_value = "anna@a.example"
+    span.attributes.add(key="gen_ai.input.messages").value.string_value = '[{"role": "user", "parts": []}]'
+    body = request.SerializeToString()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
+            for tenant in ("open", "closed", "other"):
+                key = bearing(keyed.make(Role.INGEST, tenant))
+                assert post(app, "/v1/traces", body, key | {"tenant": "open", "x-scope-orgid": "open"}).status == 200
+                code = call(channel, Signal.TRACES, body, *key.items(), ("tenant", "open"))
+                assert code == grpc.StatusCode.OK
+    finally:
+        server.stop(0)
+        app.close()
+    stored = {(draft.tenant, draft.body) for draft in bench.journal.drafts}
+    assert len(bench.journal.drafts) == 2 * len(stored) == 6, "both doors store the same"
+    by_tenant = dict(stored)
+    assert b"anna@a.example" in by_tenant["open"]
+    assert b"anna@a.example" not in by_tenant["closed"] + by_tenant["other"]
+    assert [b'"role"' in by_tenant[tenant] for tenant in ("open", "closed", "other")] == [True, False, True]
+    tokens = [re.findall(rb"\[email:[0-9a-f]{16}\]", by_tenant[tenant]) for tenant in ("closed", "other")]
+    assert tokens[0], "a pseudonym stands for the address"
+    assert tokens[0] != tokens[1], "each tenant has pseudonyms of its own"
