@@ -187,6 +187,10 @@ def _stripe(rng: Random) -> tuple[str, str]:
     )
 
 
+def _spanledger(rng: Random) -> tuple[str, str]:
+    return _said(rng, f"slk_{chars(rng, ALNUM, 8)}_{chars(rng, ALNUM, rng.choice([43, 64]))}")
+
+
 def _url_safe(said: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(said).encode()).decode().rstrip("=")
 
@@ -505,6 +509,7 @@ MAKERS: Final[dict[str, Callable[[Random], tuple[str, str]]]] = {
     "slack_token": _slack,
     "slack_webhook": _slack_webhook,
     "stripe_key": _stripe,
+    "spanledger_key": _spanledger,
     "jwt": _jwt,
     "pem_private_key": _pem,
     "url_password": _url_password,

@@ -215,6 +215,8 @@ def test_the_policy_of_redaction_is_that_of_the_key_s_tenant(make_bench, keyed, 
     resource = request.resource_spans[0]
     resource.resource.attributes.add(key="tenant").value.string_value = "open"
     span = resource.scope_spans[0].spans[0]
+    leaked = new_key()
+    span.attributes.add(key="environment").value.string_value = f"OTLP_HEADERS=Authorization=Bearer%20{leaked}"
     span.attributes.add(key="asked.by").value.string_value = "anna@a.example"
     span.attributes.add(key="gen_ai.input.messages").value.string_value = '[{"role": "user", "parts": []}]'
     body = request.SerializeToString()
@@ -231,6 +233,7 @@ def test_the_policy_of_redaction_is_that_of_the_key_s_tenant(make_bench, keyed, 
     stored = {(draft.tenant, draft.body) for draft in bench.journal.drafts}
     assert len(bench.journal.drafts) == 2 * len(stored) == 6, "both doors store the same"
     by_tenant = dict(stored)
+    assert not any(leaked.encode() in body for body in by_tenant.values()), "a key of ours is a secret like any other"
     assert b"anna@a.example" in by_tenant["open"]
     assert b"anna@a.example" not in by_tenant["closed"] + by_tenant["other"]
     assert [b'"role"' in by_tenant[tenant] for tenant in ("open", "closed", "other")] == [True, False, True]
