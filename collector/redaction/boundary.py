@@ -23,11 +23,12 @@ from collector.redaction.errors import Unredactable
 from collector.redaction.finding import Found
 from collector.redaction.holders import Holder, Path, holder_of
 from collector.redaction.marking import Redaction, rename_sent_mark, write_mark
-from collector.redaction.places import Text, Unknown, texts_in, texts_with
+from collector.redaction.places import Text, Unknown, texts_with
 from collector.redaction.policy import Policy, RuleSet, TenantPolicy
 from collector.redaction.pseudonyms import Pseudonyms
 from collector.redaction.rewriting import Record
 from collector.redaction.rules import Rule
+from collector.redaction.splicing import RECORD_STEPS, spliced
 from collector.redaction.stubs import empty
 from store.otlp.decode import Decoded, decode
 from store.otlp.redaction import MARK
@@ -43,6 +44,7 @@ UNKNOWN_FIELDS: Final = "unknown_fields"
 """The name under which a mark says that fields which OTLP does not know were dropped."""
 _MARK: Final = MARK.encode()
 _KEY: Final = ("key", -1)
+_VALUE: Final = ("value", -1)
 
 
 @dataclass(slots=True)
@@ -95,11 +97,13 @@ class _Request:
     def redacted(self, candidates: list[tuple[int, int, int]]) -> Passed:
         """The request with everything taken out that is to be."""
         body, request = self._decoded.body, None
+        is_as_decoded = self._decoded.plain
         dropped: dict[Path, list[Redaction]] = {}
         if self._policy.drops:
             request = self._own()
             dropped = drop_classes(self._signal, request, self._agents.rules_at)
             if dropped:
+                is_as_decoded = False
                 body = request.SerializeToString()
                 candidates = self._finder.candidates(body)
         works = self._works(texts_with(self._signal, body, candidates))
@@ -111,7 +115,10 @@ class _Request:
         # The innermost first: a metric is looked at when its points are done.
         for work in sorted(works.values(), key=lambda work: -len(work.holder.path)):
             self._redact(request, work, dropped.get(work.holder.path, []))
-        written: bytes = request.SerializeToString()
+        if is_as_decoded:
+            written = spliced(body, request, [work.holder.path[:RECORD_STEPS] for work in works.values()])
+        else:
+            written = request.SerializeToString()
         if self._decoded.plain:
             redacted = Decoded(self._signal, written, request, plain=True, shallow=self._decoded.shallow)
         else:
@@ -189,10 +196,11 @@ class _Request:
             if len(redacted) > ENTRIES_MAX and len({(one.place, one.rule) for one in redacted}) > ENTRIES_MAX:
                 raise Unredactable("more of it is to be redacted than a mark may say")
             # A request, and what is outside of resources and scopes, has schema URLs and no other text.
-            if not (texts or pairs) or not is_record:
+            if not texts or not is_record:
                 break
-            texts, pairs, unknown = self._left(message, work.rules)
-            if not (texts or pairs or unknown):
+            texts = self._left(record, texts, pairs, work.rules)
+            pairs, unknown = [], []
+            if not texts:
                 break
         else:
             raise Unredactable("what is to be redacted does not come to an end")
@@ -200,19 +208,23 @@ class _Request:
         return redacted
 
     def _left(
-        self, message: Any, rules: RuleSet
-    ) -> tuple[list[tuple[Text, list[Found]]], list[tuple[Path, Rule]], list[tuple[Path, int]]]:
-        """What is still to be taken out of a message."""
-        data: bytes = message.SerializeToString()
-        texts: list[tuple[Text, list[Found]]] = []
-        pairs: list[tuple[Path, Rule]] = []
-        unknown: list[tuple[Path, int]] = []
-        for text in texts_in(message.DESCRIPTOR, data, self._finder.candidates(data)):
-            if isinstance(text, Unknown):
-                unknown.append((text.path, len(text.content)))
-            elif found := self._found(text, rules):
-                texts.append((text, found))
-        return texts, pairs, unknown
+        self,
+        record: Record,
+        rewritten: list[tuple[Text, list[Found]]],
+        replaced: list[tuple[Path, Rule]],
+        rules: RuleSet,
+    ) -> list[tuple[Text, list[Found]]]:
+        """What shows in the texts that were rewritten. What is found in a text follows from it alone: no other is asked."""
+        left: list[tuple[Text, list[Found]]] = []
+        gone = {(*path, _VALUE) for path, _ in replaced}
+        for text, _ in rewritten:
+            if gone and any(text.path[: len(path)] == path for path in gone):
+                continue
+            content = record.text_at(text.path)
+            now = Text(text.path, content, self._finder.candidates(content))
+            if now.candidates and (found := self._found(now, rules)):
+                left.append((now, found))
+        return left
 
     def _token(self, value: bytes) -> str:
         if self._pseudonyms is None:

@@ -11,6 +11,7 @@ They have to go because a field of protobuf begins and ends among other bytes, w
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import hyperscan
@@ -24,6 +25,12 @@ Candidate = tuple[int, int, int]
 
 NEAR_BYTES: Final = 512
 """Matches of a pattern within so many bytes are one candidate: what is kept of a body that is full of them is bounded."""
+
+MATCHES_MAX: Final = 50_000
+"""In one scan. Each is told to Python: ten a span of long messages are 10,000 of the largest request, and 16 MB of digits 50
+million. With more, texts are looked at one by one and whole, and of each only which patterns match."""
+FLOOD: Final = -1
+"""The index that candidates have, over all of the bytes, where there are more matches than are told."""
 
 PATTERN_BYTES_MAX: Final = 4000
 """Of an own rule. The longest built-in one has 700; a list of words belongs into several rules."""
@@ -98,6 +105,9 @@ def _anchor_width(pattern: bytes, at: int, width: int) -> int:
     return width
 
 
+_FLAGS: Final[int] = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_DOTALL
+
+
 class _Database:
     """Patterns compiled for Hyperscan. Thread-safe: each thread has a scratch space of its own."""
 
@@ -112,15 +122,21 @@ class _Database:
         except hyperscan.HyperscanError as error:
             raise ExpressionRefused(f"the engine refuses it: {error}; {_REMEDY}") from error
 
-    def scan(self, data: bytes, hear: Callable[[int, int, int, int, object], None]) -> None:
-        """Call `hear(pattern, start, end, ...)` for every match. Raises RedactionUnavailable."""
+    def scan(self, data: bytes, hear: Callable[[int, int, int, int, object], bool | None]) -> bool:
+        """Call `hear(pattern, start, end, ...)` for every match, until it returns True. Raises RedactionUnavailable.
+
+        Returns whether everything was scanned.
+        """
         try:
             scratch = getattr(self._threads, "scratch", None)
             if scratch is None:
                 scratch = self._threads.scratch = hyperscan.Scratch(self._database)
             self._database.scan(data, match_event_handler=hear, scratch=scratch)
+        except hyperscan.ScanTerminated:
+            return False
         except (hyperscan.HyperscanError, MemoryError) as error:
             raise RedactionUnavailable(f"the engine that looks for secrets failed ({error}); send it again") from error
+        return True
 
 
 class Prefilter:
@@ -128,26 +144,52 @@ class Prefilter:
 
     def __init__(self, patterns: Sequence[bytes]) -> None:
         """Raises ExpressionRefused where Hyperscan cannot do one of them."""
-        self._database = _Database(patterns, hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_DOTALL)
+        self._patterns = list(patterns)
+        self._database = _Database(self._patterns, _FLAGS)
 
     def candidates(self, data: bytes) -> list[Candidate]:
         """Where the patterns match, sorted; matches of one pattern that are near each other are one candidate.
+
+        Where they are more than MATCHES_MAX, all of the bytes are candidates of FLOOD, and of nothing else.
 
         Raises RedactionUnavailable where the engine fails.
         """
         found: list[Candidate] = []
         latest: dict[int, list[int]] = {}
+        left = MATCHES_MAX
 
-        def hear(pattern: int, _start: int, end: int, _flags: int, _context: object) -> None:
+        def hear(pattern: int, _start: int, end: int, _flags: int, _context: object) -> bool | None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                return True
             near = latest.get(pattern)
             if near is not None:
                 if end - near[0] <= NEAR_BYTES:
                     near[1] = end - 1
-                    return
+                    return None
                 found.append((near[0], near[1], pattern))
             latest[pattern] = [end - 1, end - 1]
+            return None
 
-        self._database.scan(data, hear)
+        if not self._database.scan(data, hear):
+            last = len(data) - 1
+            return [(at, min(at + NEAR_BYTES, last), FLOOD) for at in range(0, last + 1, NEAR_BYTES + 1)]
         found += [(first, last, pattern) for pattern, (first, last) in latest.items()]
         found.sort()
         return found
+
+    def patterns_in(self, data: bytes) -> list[int]:
+        """The indexes of the patterns that match anywhere. Raises RedactionUnavailable."""
+        found: set[int] = set()
+
+        def hear(pattern: int, _start: int, _end: int, _flags: int, _context: object) -> None:
+            found.add(pattern)
+
+        self._once.scan(data, hear)
+        return sorted(found)
+
+    @cached_property
+    def _once(self) -> _Database:
+        """Tells each pattern once. Most servers never need it."""
+        return _Database(self._patterns, _FLAGS | hyperscan.HS_FLAG_SINGLEMATCH)

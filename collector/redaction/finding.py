@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from collector.redaction.escapes import HIDING, Unescaped, blanked
-from collector.redaction.expressions import Candidate, Prefilter
+from collector.redaction.expressions import FLOOD, Candidate, Prefilter
 from collector.redaction.rules import Rule
+from collector.redaction.verdicts import PIECE_BYTES_MAX, Spans, Verdicts
 
 UNESCAPINGS_MAX: Final = 4
 """How often escapes are undone in what came out of undoing them. Doubled backslashes are undone at once and do not count."""
@@ -19,6 +20,11 @@ UNESCAPINGS_MAX: Final = 4
 WIDER_REACH: Final = 8
 """How many times its reach is looked further around a place where that was not enough. Of windows that do not overlap, and of
 which each is as large as what is between it and the next, that is a fixed number of times the text."""
+
+FAILED_MAX: Final = 20_000
+FOUND_MAX: Final = 100_000
+"""Of one rule in one piece of text: matches that its validator refused, and values. Each costs microseconds of Python,
+so either takes some tenths of a second. A text with more was made to be slow, or is a list of values: all of it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Finder:
             self._owners += [index] * len(rule.prefilters)
         self.extra_at = len(patterns)
         self._prefilter = Prefilter([*patterns, *extra])
+        self._verdicts = Verdicts()
 
     def candidates(self, data: bytes) -> list[Candidate]:
         """Where something might be: see `Prefilter.candidates`. Raises RedactionUnavailable."""
@@ -59,6 +66,9 @@ class Finder:
         self, text: bytes, candidates: Iterable[Candidate], rules: Mapping[str, Rule], depth: int
     ) -> list[Found]:
         found: list[Found] = []
+        candidates = list(candidates)
+        if candidates and candidates[0][2] == FLOOD:
+            candidates = [(0, len(text) - 1, pattern) for pattern in self._prefilter.patterns_in(text)]
         ranges: dict[int, list[tuple[int, int]]] = {}
         is_hidden = False
         for first, last, pattern in candidates:
@@ -68,7 +78,7 @@ class Finder:
             is_hidden |= owner < 0
             ranges.setdefault(owner, []).append((first, last))
         ranges.pop(-1, None)
-        sight = _Sight(text)
+        sight = _Sight(text, self._verdicts)
         for owner, near in ranges.items():
             rule = rules.get(self.rules[owner].name)
             if rule is not None:
@@ -83,8 +93,9 @@ class Finder:
 class _Sight:
     """A text while rules look at it: several of them at the same places."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, verdicts: Verdicts) -> None:
         self._text = text
+        self._verdicts = verdicts
         self._blanked: dict[tuple[int, int], bytes] = {}
 
     def found_near(self, rule: Rule, near: list[tuple[int, int]]) -> list[Found]:
@@ -105,20 +116,34 @@ class _Sight:
         """What a rule finds between two places; None where a match comes to an edge that is not the text's."""
         window = self._text[start:end]
         edges = start > 0, end < len(self._text)
+        if end - start > PIECE_BYTES_MAX:
+            spans = self._spans(rule, window, edges, start)
+        else:
+            key = self._verdicts.key(rule, window, edges)
+            is_known, spans = self._verdicts.known(key)
+            if not is_known:
+                spans = self._spans(rule, window, edges, start)
+                self._verdicts.remember(key, spans)
+        if spans is None:
+            return None
+        return [Found(start + first, start + last, rule, window[first:last]) for first, last in spans]
+
+    def _spans(self, rule: Rule, window: bytes, edges: tuple[bool, bool], start: int) -> Spans:
         values = _values(rule, window, edges)
         if values is None:
             return None
         if b"\\" in window:
             # A letter that ends an escape would hide where a word begins.
-            blank = self._blanked.get((start, end))
+            place = start, start + len(window)
+            blank = self._blanked.get(place)
             if blank is None:
-                blank = self._blanked[start, end] = blanked(window)
+                blank = self._blanked[place] = blanked(window)
             more = _values(rule, blank, edges)
             if more is None:
                 return None
             # What begins in an escape as the text stands begins behind it.
             values = more + [one for one in values if window[one[0]] == blank[one[0]] and one not in more]
-        return [Found(start + first, start + last, rule, window[first:last]) for first, last in values]
+        return tuple(values)
 
 
 def _windows(reach: int, length: int, near: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -137,6 +162,7 @@ def _windows(reach: int, length: int, near: list[tuple[int, int]]) -> list[tuple
 
 def _values(rule: Rule, text: bytes, edges: tuple[bool, bool]) -> list[tuple[int, int]] | None:
     values: list[tuple[int, int]] = []
+    left = FAILED_MAX
     search, validator, at = rule.expression.search, rule.validator, 0
     while match := search(text, at):
         if (edges[0] and match.start() == 0) or (edges[1] and match.end() == len(text)):
@@ -147,9 +173,14 @@ def _values(rule: Rule, text: bytes, edges: tuple[bool, bool]) -> list[tuple[int
                 return [(0, len(text))]
             start, end = _whole_characters(text, start, end)
         if start < end and (validator is None or validator(text[start:end])):
+            if len(values) == FOUND_MAX:
+                return [(0, len(text))]
             values.append((start, end))
             at = end
         else:
+            left -= 1
+            if left < 0:
+                return [(0, len(text))]
             at = start + 1  # What looked like a value may be in front of one.
     return values
 

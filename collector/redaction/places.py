@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from sys import maxsize
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -85,10 +86,11 @@ class _Walk:
         self._body = body
         self._candidates = candidates
         self._firsts = [first for first, _, _ in candidates]
+        self._spots = _spots(candidates)
+        self._spot = 0
 
     def within(self, message: Descriptor, start: int, end: int, path: tuple[Step, ...]) -> Iterator[Text | Unknown]:
-        body, fields = self._body, _fields(message)
-        firsts, count = self._firsts, len(self._firsts)
+        body, fields, spots = self._body, _fields(message), self._spots
         seen: dict[int, int] = {}
         at = start
         while at < end:
@@ -96,29 +98,28 @@ class _Walk:
             tag = body[at]
             at += 1
             if tag > 0x7F:
-                tag, at = _varint(body, tag_start)
+                tag, at = read_varint(body, tag_start)
             number, kind = tag >> 3, tag & 7
             field = fields.get(number)
             if kind == _DELIMITED:
                 length = body[at]
                 at += 1
                 if length > 0x7F:
-                    length, at = _varint(body, at - 1)
+                    length, at = read_varint(body, at - 1)
                 content, at = at, at + length
             else:
-                content, at = at, _behind(body, at, kind, number)
-            if field is None:
-                if kind in (_DELIMITED, _GROUP):
+                content, at = at, behind(body, at, kind, number)
+            if field is None or kind != _DELIMITED:
+                if field is None and kind in (_DELIMITED, _GROUP):
                     yield from self._unknown(tag_start, at, path)
-                continue
-            if kind != _DELIMITED:
                 continue
             index = -1
             if field.is_repeated:
                 index = seen.get(number, 0)
                 seen[number] = index + 1
-            nearest = bisect_left(firsts, content)
-            if (nearest == count or firsts[nearest] >= at) and not self._reaches(content, nearest):
+            while spots[self._spot][1] < content:
+                self._spot += 1
+            if spots[self._spot][0] >= at:
                 continue
             if field.message is not None:
                 yield from self.within(field.message, content, at, (*path, (field.name, index)))
@@ -130,14 +131,6 @@ class _Walk:
         if candidates:
             yield Unknown(path, self._body[start:end], candidates)
 
-    def _reaches(self, start: int, index: int) -> bool:
-        """Whether one of the candidates before `index` goes on to `start`."""
-        while index > 0 and self._firsts[index - 1] >= start - NEAR_BYTES:
-            index -= 1
-            if self._candidates[index][1] >= start:
-                return True
-        return False
-
     def _between(self, start: int, end: int) -> list[Candidate]:
         low, high = bisect_left(self._firsts, start - NEAR_BYTES), bisect_left(self._firsts, end)
         return [
@@ -147,7 +140,20 @@ class _Walk:
         ]
 
 
-def _varint(body: bytes, at: int) -> tuple[int, int]:
+def _spots(candidates: list[Candidate]) -> list[tuple[int, int]]:
+    """Where candidates are, first and last byte, apart and in order; behind them one that nothing comes to."""
+    spots: list[tuple[int, int]] = []
+    for first, last, _ in candidates:
+        if spots and first <= spots[-1][1]:
+            spots[-1] = spots[-1][0], max(spots[-1][1], last)
+        else:
+            spots.append((first, last))
+    spots.append((maxsize, maxsize))
+    return spots
+
+
+def read_varint(body: bytes, at: int) -> tuple[int, int]:
+    """The number at a place, and where it ends."""
     number = body[at]
     at += 1
     if number > 0x7F:
@@ -162,22 +168,22 @@ def _varint(body: bytes, at: int) -> tuple[int, int]:
     return number, at
 
 
-def _behind(body: bytes, at: int, kind: int, number: int) -> int:
-    """Where a field without a length ends."""
+def behind(body: bytes, at: int, kind: int, number: int) -> int:
+    """Where a field without a length ends, of which the content is at `at`."""
     if kind == _VARINT:
-        return _varint(body, at)[1]
+        return read_varint(body, at)[1]
     if kind == _FIXED64:
         return at + 8
     if kind == _FIXED32:
         return at + 4
     while True:  # A group: its fields, up to the end that has its number.
-        tag, at = _varint(body, at)
+        tag, at = read_varint(body, at)
         if tag & 7 == _GROUP_END:
             if tag >> 3 == number:
                 return at
             continue
         if tag & 7 == _DELIMITED:
-            length, at = _varint(body, at)
+            length, at = read_varint(body, at)
             at += length
         else:
-            at = _behind(body, at, tag & 7, tag >> 3)
+            at = behind(body, at, tag & 7, tag >> 3)

@@ -109,6 +109,13 @@ class Record:
             message = getattr(message, name) if index < 0 else getattr(message, name)[index]
         return message
 
+    def text_at(self, path: tuple[Step, ...]) -> bytes:
+        """The text at a path from the record on, as it is now."""
+        name, index = path[-1]
+        held: Any = getattr(self.at(path[:-1]), name)
+        text: str | bytes = held if index < 0 else held[index]
+        return text if isinstance(text, bytes) else text.encode()
+
     def place(self, path: tuple[Step, ...]) -> str:
         """How a place in the record is told."""
         said = ""
