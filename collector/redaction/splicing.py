@@ -21,19 +21,20 @@ def spliced(body: bytes, request: Any, paths: Iterable[tuple[_Step, ...]]) -> by
     changed = {path[:RECORD_STEPS] for path in paths}
     if () in changed:
         return request.SerializeToString()
-    pieces: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
     _Splice(body, pieces).within(request, 0, len(body), changed)
     return b"".join(pieces)
 
 
 class _Splice:
-    def __init__(self, body: bytes, pieces: list[bytes]) -> None:
+    def __init__(self, body: bytes, pieces: list[bytes | memoryview]) -> None:
         self._body = body
+        self._view = memoryview(body)  # Slices of it copy nothing.
         self._pieces = pieces
 
     def within(self, message: Any, start: int, end: int, changed: set[tuple[_Step, ...]]) -> int:
         """Add the pieces of a message that stood there, and return how many bytes they are."""
-        body, pieces = self._body, self._pieces
+        body, view, pieces = self._body, self._view, self._pieces
         wanted = {
             name: {path[0][1] for path in changed if path[0][0] == name} for name in {path[0][0] for path in changed}
         }
@@ -59,7 +60,7 @@ class _Splice:
             held: Any = getattr(message, name)
             below = {path[1:] for path in changed if path[0] == (name, index)}
             place = len(pieces)
-            pieces += (body[kept:field], b"")
+            pieces += (view[kept:field], b"")
             if () in below:
                 pieces.append(held.SerializeToString() if index < 0 else held[index].SerializeToString())
                 written = len(pieces[-1])
@@ -68,5 +69,5 @@ class _Splice:
             pieces[place + 1] = varint(tag) + varint(written)
             size += field - kept + len(pieces[place + 1]) + written
             kept = at
-        pieces.append(body[kept:end])
+        pieces.append(view[kept:end])
         return size + end - kept
