@@ -18,6 +18,7 @@ RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements-dev.lock > backend.lock \
     && pip install --require-hashes --no-deps -r backend.lock
 
 COPY pyproject.toml README.md LICENSE ./
+COPY access ./access
 COPY collector ./collector
 COPY query ./query
 COPY spanledger ./spanledger

@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help setup demo test test-slow check format bench bench-peers bench-hostile fuzz faults lock clean
+.PHONY: help setup secrets demo test test-slow check format bench bench-peers bench-hostile fuzz faults lock clean
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -17,6 +17,11 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
+
+KEY = "$$(printf 'slk_%s_%s' $$(openssl rand -hex 4) $$(openssl rand -hex 32))"
+secrets:  ## the keys of docker-compose.yml, in secrets/, where they are not there yet
+	@install -d -m 700 secrets
+	@for name in first ingest metrics; do [ -e secrets/$$name.key ] || echo $(KEY) > secrets/$$name.key; done
 
 demo: setup  ## a real agent's run, recorded and replayed; ONCE=1 ends after it
 	$(BIN)/spanledger demo $(if $(ONCE),--once)

@@ -1,24 +1,35 @@
 """The stage between decoding and the journal: nothing becomes durable that has not passed it.
 
-Redaction of secrets and personal data comes with its own issue; the stage exists from the first day, so that no path to
-the journal can be built around it.
+`collector.redaction.boundary` is the one that a server has. Whatever a boundary raises, nothing of the request is stored.
 """
 
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from store.otlp.decode import Decoded
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What may become durable of a request. `redactions` counts what was taken out, by the name of the rule."""
+
+    decoded: Decoded
+    redactions: dict[str, int] = field(default_factory=dict[str, int])
+
+
 class Boundary(Protocol):
     """Decides what of a request may be recorded."""
 
-    def apply(self, tenant: str, decoded: Decoded) -> Decoded:
-        """What may become durable of `decoded`. Whatever it raises, nothing of the request is stored."""
+    def apply(self, tenant: str, decoded: Decoded) -> Passed:
+        """What may become durable of `decoded`, which is the boundary's from now on: its request may be changed.
+
+        Thread-safe. Whatever it raises, nothing of the request is stored.
+        """
         ...
 
 
 class PassThrough:
-    """A boundary that lets everything through unchanged."""
+    """A boundary that lets everything through unchanged: where redaction was turned off, and in tests of other things."""
 
-    def apply(self, tenant: str, decoded: Decoded) -> Decoded:
-        return decoded
+    def apply(self, tenant: str, decoded: Decoded) -> Passed:
+        return Passed(decoded)

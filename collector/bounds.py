@@ -14,6 +14,7 @@ from typing import Any, Final
 from collector.cutting import Cut, cut_value, drop_tail, place_of, raise_count, rename_sent_mark, write_mark
 from collector.limits import Limits
 from store.otlp.decode import Decoded, decode
+from store.otlp.redaction import MARK as REDACTION_MARK
 from store.otlp.schema import LEVELS, REQUEST_MESSAGES
 from store.otlp.truncation import MARK
 from store.otlp.wire import parts
@@ -125,6 +126,8 @@ class _Scissors:
         cuts = self._tail(holder, name, within + name, ATTRIBUTES)
         seen: Counter[str] = Counter()
         for pair in getattr(holder, name):
+            if pair.key == REDACTION_MARK:
+                continue
             seen[pair.key] += 1
             place = place_of(within + name, pair.key, seen[pair.key])
             cut = cut_value(pair.value, place, self._limits.attribute_bytes_max, ATTRIBUTE_BYTES)

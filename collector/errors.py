@@ -10,6 +10,15 @@ from typing import Final
 
 from google.rpc import code_pb2
 
+from access.errors import (
+    AccessError,
+    AccessUnknown,
+    CredentialInUrl,
+    Forbidden,
+    HostRefused,
+    RateExceeded,
+    Unauthenticated,
+)
 from store.errors import JournalClosed, JournalFailed, JournalFull, MalformedOtlp, StoreError
 
 
@@ -70,6 +79,10 @@ class DecoderPanicked(CollectorError):
     """The native decoder met a defect of its own in a request. Nothing of the request is stored."""
 
 
+class RedactionUnavailable(CollectorError):
+    """Redaction itself failed: nothing of the request is stored. Retryable: it is not the request's fault."""
+
+
 class ClientDisconnected(CollectorError):
     """The sender went away in the middle of its body. There is nobody to answer."""
 
@@ -115,6 +128,12 @@ ANSWERS: Final[dict[type[Exception], Answer]] = {
     UnsupportedEncoding: Answer(415, code_pb2.INVALID_ARGUMENT, "content_encoding"),
     UnknownPath: Answer(404, code_pb2.NOT_FOUND, "unknown_path"),
     WrongMethod: Answer(405, code_pb2.UNIMPLEMENTED, "wrong_method"),
+    Unauthenticated: Answer(401, code_pb2.UNAUTHENTICATED, "unauthenticated"),
+    Forbidden: Answer(403, code_pb2.PERMISSION_DENIED, "forbidden"),
+    CredentialInUrl: Answer(400, code_pb2.INVALID_ARGUMENT, "credential_in_url"),
+    HostRefused: Answer(421, code_pb2.INVALID_ARGUMENT, "host_refused"),
+    RateExceeded: Answer(429, code_pb2.RESOURCE_EXHAUSTED, "rate_exceeded", retry_after_seconds=1),
+    AccessUnknown: Answer(503, code_pb2.UNAVAILABLE, "access_unknown", retry_after_seconds=2),
     Overloaded: Answer(429, code_pb2.RESOURCE_EXHAUSTED, "overloaded", retry_after_seconds=1),
     ViewBehind: Answer(429, code_pb2.RESOURCE_EXHAUSTED, "view_behind", retry_after_seconds=2),
     DiskNearlyFull: Answer(503, code_pb2.UNAVAILABLE, "disk_reserve", retry_after_seconds=2),
@@ -123,6 +142,9 @@ ANSWERS: Final[dict[type[Exception], Answer]] = {
     JournalClosed: Answer(503, code_pb2.UNAVAILABLE, "shutting_down", retry_after_seconds=RETRY_SECONDS_MAX),
     StoreError: Answer(503, code_pb2.UNAVAILABLE, "storage", retry_after_seconds=RETRY_SECONDS_MAX),
     DecoderPanicked: Answer(503, code_pb2.UNAVAILABLE, "decoder_panicked", retry_after_seconds=RETRY_SECONDS_MAX),
+    RedactionUnavailable: Answer(
+        503, code_pb2.UNAVAILABLE, "redaction_unavailable", retry_after_seconds=RETRY_SECONDS_MAX
+    ),
     Exception: Answer(503, code_pb2.UNAVAILABLE, "internal", retry_after_seconds=RETRY_SECONDS_MAX),
 }
 
@@ -138,11 +160,11 @@ INTERNAL_MESSAGE: Final = (
 def answer_for(error: Exception) -> Answer:
     """The row of the nearest class of `error` that has one, with the error's own time to come back where it has one."""
     answer = next(ANSWERS[cause] for cause in type(error).__mro__ if cause in ANSWERS)
-    if isinstance(error, Overloaded) and error.retry_after_seconds is not None:
+    if isinstance(error, Overloaded | RateExceeded) and error.retry_after_seconds is not None:
         return replace(answer, retry_after_seconds=error.retry_after_seconds)
     return answer
 
 
 def message_for(error: Exception) -> str:
     """What the sender is told. Errors that are not ours to word keep their text for the log."""
-    return str(error) if isinstance(error, CollectorError | StoreError) else INTERNAL_MESSAGE
+    return str(error) if isinstance(error, CollectorError | StoreError | AccessError) else INTERNAL_MESSAGE

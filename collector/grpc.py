@@ -19,12 +19,14 @@ from typing import Final, NoReturn
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from access.gate import Gate
+from access.permissions import Permission, Principal
 from collector.admission import Ticket
 from collector.answers import POSITION_HEADER, export_response, retry_info, short, status
 from collector.errors import Answer, BodyTooSlow, ClientDisconnected, MalformedBody, PortUnavailable, message_for
 from collector.intake import Intake, Outcome
 from collector.stalled import StalledCalls
-from store.record import DEFAULT_TENANT, Signal
+from store.record import Signal
 
 SERVICES: Final = {
     Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
@@ -56,11 +58,15 @@ _HINT: Final = "check that the host is a name or an address of this machine"
 class OtlpGrpcServer:
     """A server that is started once and stopped once. Port 0 picks a free one."""
 
-    def __init__(self, intake: Intake, *, host: str, port: int, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(
+        self, intake: Intake, *, gate: Gate, host: str, port: int, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
+        """`gate` says who may send, and for which tenant. `credentials` are those of TLS; None is without."""
         self._intake = intake
+        self._gate = gate
+        self._credentials = credentials
         self._host = host
         self._port = port
-        self._tenant = tenant
         self._threads = ThreadPoolExecutor(
             intake.limits.grpc_calls_max + REFUSING_THREADS, thread_name_prefix="otlp-grpc"
         )
@@ -95,7 +101,11 @@ class OtlpGrpcServer:
         _check_bindable(self._host, self._port)
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
-            port: int = self._server.add_insecure_port(f"{host}:{self._port}")
+            address = f"{host}:{self._port}"
+            if self._credentials is None:
+                port: int = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             raise PortUnavailable(self._host, self._port, str(error), _HINT) from error
         self._server.start()
@@ -114,8 +124,9 @@ class OtlpGrpcServer:
     def _export(self, signal: Signal) -> Callable[[Iterator[bytes], grpc.ServicerContext], bytes]:
         def export(bodies: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             try:
+                who = self._admitted(context)
                 with self._intake.admission.admit("grpc") as ticket:
-                    outcome = self._accept(signal, bodies, context, ticket)
+                    outcome = self._accept(signal, bodies, context, ticket, who)
             except ClientDisconnected:
                 self._intake.disconnected(signal, "grpc")
                 return b""
@@ -128,8 +139,20 @@ class OtlpGrpcServer:
 
         return export
 
+    def _admitted(self, context: grpc.ServicerContext) -> Principal:
+        metadata = [(name, value) for name, value in context.invocation_metadata() if isinstance(value, str)]
+        who = self._gate.admit_waiting([value for name, value in metadata if name == "authorization"])
+        who.require(Permission.WRITE)
+        self._gate.rates.spend_request(who)
+        return who
+
     def _accept(
-        self, signal: Signal, bodies: Iterator[bytes], context: grpc.ServicerContext, ticket: Ticket
+        self,
+        signal: Signal,
+        bodies: Iterator[bytes],
+        context: grpc.ServicerContext,
+        ticket: Ticket,
+        who: Principal,
     ) -> Outcome:
         limits = self._intake.limits
         ticket.hold(max(self._expected_bytes, limits.grpc_body_bytes_expected))
@@ -139,7 +162,8 @@ class OtlpGrpcServer:
         largest = max(len(body), self._expected_bytes * 7 // 8)
         self._expected_bytes = min(largest, limits.bytes_in_flight_max // EXPECTED_SHARE)
         ticket.settle(len(body))
-        outcome = self._intake.accept(signal, body, tenant=self._tenant)
+        self._gate.rates.spend_bytes(who, len(body))
+        outcome = self._intake.accept(signal, body, tenant=who.tenant)
         self._intake.acknowledged(signal, "grpc", outcome, time.perf_counter() - started)
         return outcome
 

@@ -1,20 +1,23 @@
 """OTLP over HTTP: a plain ASGI application, because three routes that take bytes need no framework.
 
-The event loop only moves bytes. A body is counted while it is read, whatever Content-Length says; decompressing,
-decoding and waiting for the journal happen on a thread, which is not had before the body is whole. A refused request's body
-is left to the server, which reads and drops it: a sender that is cut off in the middle of its body sees a broken connection
-instead of the answer.
+Nobody is told anything before it is known who asks, not even what paths there are. The event loop only moves bytes. A body is
+counted while it is read, whatever Content-Length says; decompressing, decoding and waiting for the journal happen on a
+thread, which is not had before the body is whole. A refused request's body is left to the server, which reads and drops it: a
+sender that is cut off in the middle of its body sees a broken connection instead of the answer.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from google.protobuf.message import Message
 
+from access.errors import Unauthenticated
+from access.gate import Gate
+from access.permissions import Permission, Principal
 from collector.admission import Ticket
 from collector.answers import POSITION_HEADER, export_response, status, to_json
 from collector.encoding import CONTENT_ENCODINGS, decompress, encoding_of
@@ -31,7 +34,7 @@ from collector.errors import (
 )
 from collector.intake import Intake, Outcome
 from collector.otlp_json import to_protobuf
-from store.record import DEFAULT_TENANT, Signal
+from store.record import Signal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -51,6 +54,11 @@ class _Request:
     content_type: str
     content_encoding: str
     content_length: str
+    query: bytes
+    host: tuple[str, ...]
+    authorization: tuple[str, ...]
+    other_key: bool
+    """Whether there is an `x-api-key`, which is not read."""
 
     @classmethod
     def of(cls, scope: Scope) -> "_Request":
@@ -64,6 +72,10 @@ class _Request:
             content_type=joined.get("content-type", "").partition(";")[0].strip().lower(),
             content_encoding=joined.get("content-encoding", ""),
             content_length=joined.get("content-length", ""),
+            query=scope.get("query_string", b""),
+            host=tuple(values.get("host", ())),
+            authorization=tuple(values.get("authorization", ())),
+            other_key="x-api-key" in values,
         )
 
 
@@ -84,10 +96,11 @@ class _Response:
 class OtlpHttpApp:
     """The ASGI application for POST /v1/traces, /v1/logs and /v1/metrics. Close it when the server has stopped."""
 
-    def __init__(self, intake: Intake, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, intake: Intake, *, gate: Gate) -> None:
+        """`gate` says who may send, and for which tenant."""
         self._intake = intake
         self._limits = intake.limits
-        self._tenant = tenant
+        self._gate = gate
         self._threads = ThreadPoolExecutor(self._limits.http_threads, thread_name_prefix="otlp-http")
 
     def close(self) -> None:
@@ -124,7 +137,17 @@ class OtlpHttpApp:
             response = self._declined(signal, request, error)
         await response.send(send)
 
+    async def _admitted(self, request: _Request) -> Principal:
+        self._gate.check_target(request.path, request.query)
+        self._gate.check_host(request.host)
+        found = self._gate.admit(request.authorization, other_header=request.other_key)
+        who = await asyncio.wrap_future(found) if isinstance(found, Future) else found
+        who.require(Permission.WRITE)
+        self._gate.rates.spend_request(who)
+        return who
+
     async def _export(self, signal: Signal | None, request: _Request, receive: Receive) -> _Response:
+        who = await self._admitted(request)
         if signal is None:
             raise UnknownPath(f"nothing is at {request.path[:200]!r}; OTLP is taken at POST {', '.join(PATHS)}")
         encoding = _check_head(request)
@@ -134,7 +157,7 @@ class OtlpHttpApp:
             self._intake.admission.refuse_if_hopeless(_content_length(request.content_length, bytes_max))
             chunks = await self._read(receive, ticket, bytes_max)
             started = time.perf_counter()
-            work = self._threads.submit(self._accept, signal, request.content_type, encoding, chunks, ticket)
+            work = self._threads.submit(self._accept, signal, request, encoding, chunks, ticket=ticket, who=who)
         except BaseException:
             ticket.release()
             raise
@@ -176,15 +199,18 @@ class OtlpHttpApp:
                 f"{limits.body_read_seconds_max:g} s; {size:,} bytes of it came"
             ) from error
 
-    def _accept(self, signal: Signal, content_type: str, encoding: str, chunks: list[bytes], ticket: Ticket) -> Outcome:
+    def _accept(
+        self, signal: Signal, request: _Request, encoding: str, chunks: list[bytes], *, ticket: Ticket, who: Principal
+    ) -> Outcome:
         body = b"".join(chunks)
         chunks.clear()  # The pool keeps its arguments until the end, and the body is here twice now.
         body = decompress(encoding, body, bytes_max=self._limits.body_bytes_max, on_growth=ticket.hold)
-        if content_type == JSON:
+        self._gate.rates.spend_bytes(who, len(body))
+        if request.content_type == JSON:
             with self._intake.decoding.passing(len(body)):
                 body = to_protobuf(signal, body)
         ticket.settle(len(body))  # What was sent compressed or as JSON is let go.
-        return self._intake.accept(signal, body, tenant=self._tenant)
+        return self._intake.accept(signal, body, tenant=who.tenant)
 
     def _declined(self, signal: Signal | None, request: _Request, error: Exception) -> _Response:
         answer = self._intake.declined(signal, "http", error)
@@ -192,6 +218,8 @@ class OtlpHttpApp:
         if answer.retry_after_seconds is not None:
             headers["retry-after"] = str(answer.retry_after_seconds)
         match error:
+            case Unauthenticated():
+                headers["www-authenticate"] = 'Bearer realm="spanledger"'
             case WrongMethod():
                 headers["allow"] = "POST"
             case UnsupportedEncoding():

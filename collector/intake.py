@@ -59,11 +59,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What is to be stored of a request, if anything; how many of its records are refused; what was cut, by reason."""
+    """What is to be stored of a request, if anything; how many of its records are refused; what was cut, by reason; what was
+    redacted, by rule.
+    """
 
     draft: FrameDraft | None
     refused: int
     cuts: dict[str, int]
+    redactions: dict[str, int]
     message: str
 
 
@@ -79,7 +82,10 @@ class Intake:
         boundary: Boundary | None = None,
         space: Space | None = None,
     ) -> None:
-        """`space` is asked before each request whether the store has room for it; None is always."""
+        """`space` is asked before each request whether the store has room for it; None is always.
+
+        Without a `boundary` nothing is redacted, which is for tests of other things and for who turned it off.
+        """
         self.limits = limits or Limits()
         self.admission = Admission(self.limits, Headroom(self.limits, space) if space else None)
         self.decoding = DecodingGate(self.limits)
@@ -114,6 +120,7 @@ class Intake:
         position = self._journal.append(draft)
         self._metrics.stored(signal, tenant, len(draft.leaves), len(draft.body))
         self._metrics.truncated(signal, tenant, prepared.cuts)
+        self._metrics.redacted(signal, tenant, prepared.redactions)
         return Outcome(position, len(draft.leaves), prepared.refused, prepared.message)
 
     def _prepared(self, signal: Signal, body: bytes, tenant: str) -> _Prepared:
@@ -122,14 +129,16 @@ class Intake:
         if refusals.total:
             self._metrics.records_refused(signal, tenant, refusals.counts)
         if refusals.all:
-            return _Prepared(None, refusals.total, {}, refusals.message)
+            return _Prepared(None, refusals.total, {}, {}, refusals.message)
         if refusals.total:
             decoded = without_refused(decoded, refusals)
-        within = bounded(self._boundary.apply(tenant, decoded), self.limits)
+        passed = self._boundary.apply(tenant, decoded)
+        within = bounded(passed.decoded, self.limits)
         decoded = within.decoded
         leaves = tuple(leaves_of_request(decoded))
         message = "; ".join(filter(None, (refusals.message, within.message)))
-        return _Prepared(FrameDraft(tenant, signal, decoded.body, leaves), refusals.total, within.cuts, message)
+        draft = FrameDraft(tenant, signal, decoded.body, leaves)
+        return _Prepared(draft, refusals.total, within.cuts, passed.redactions, message)
 
     def acknowledged(self, signal: Signal, transport: Transport, outcome: Outcome, seconds: float) -> None:
         """Count a request that is about to be acknowledged."""

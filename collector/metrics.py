@@ -48,6 +48,12 @@ class IngestMetrics:
             ["signal", "tenant", "reason"],
             registry=registry,
         )
+        self._redactions = Counter(
+            "spanledger_ingest_redactions_total",
+            "Values of recorded requests that were redacted, by rule.",
+            ["signal", "tenant", "rule"],
+            registry=registry,
+        )
         self._bytes = Counter(
             "spanledger_ingest_bytes_total",
             "Bytes of OTLP protobuf in the journal, before the journal compresses them.",
@@ -77,6 +83,7 @@ class IngestMetrics:
         )
 
         self._tenant = BoundedLabel()
+        self._rule = BoundedLabel()
 
     def watch_in_flight(self, requests: Callable[[], int], size: Callable[[], int]) -> None:
         """Read the gauges from where requests and their bytes are counted."""
@@ -98,6 +105,11 @@ class IngestMetrics:
         """What was cut of one request that is durable now, by reason."""
         for reason, count in counts.items():
             self._truncations.labels(signal.label, self._tenant(tenant), reason).inc(count)
+
+    def redacted(self, signal: Signal, tenant: str, counts: dict[str, int]) -> None:
+        """What was redacted of one request that is durable now, by rule."""
+        for rule, count in counts.items():
+            self._redactions.labels(signal.label, self._tenant(tenant), self._rule(rule)).inc(count)
 
     def request_ended(self, signal: Signal | None, transport: Transport, ending: Ending) -> None:
         """One request is over, however it went."""

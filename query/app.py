@@ -5,12 +5,16 @@ worker threads, because a Reader blocks; the replay streams. Answers are the sto
 There is no CORS, no documentation page that would load scripts from elsewhere, and no banner.
 """
 
-from typing import Final
+from typing import Any, Final
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
+from access.gate import Gate
+from access.permissions import Permission
 from query import problems
+from query.documents import JSON_MEDIA_TYPE, line
+from query.guard import Guarded, check_declared, declared, needs
 from query.measure import Measured
 from query.parameters import refuse_repeated
 from query.routes import (
@@ -34,22 +38,49 @@ _READS: Final = (runs, replay, steps, events, metric_points, evaluations, agents
 
 
 def create_app(
-    *, reader: Reader, waiter: Waiter, registry: CollectorRegistry, limits: ReadLimits | None = None
+    *, reader: Reader, waiter: Waiter, registry: CollectorRegistry, gate: Gate, limits: ReadLimits | None = None
 ) -> FastAPI:
-    """The service over one view. `registry` is what `/metrics` shows; the app adds its own request times to it."""
+    """The service over one view. `registry` is what `/metrics` shows; the app adds its own request times to it.
+
+    `gate` says who may ask. Raises UndeclaredRoute where a route does not say what it takes.
+    """
     app = FastAPI(
         title="Spanledger",
         version=API_VERSION,
         description="The flight recorder for AI agents: runs, their steps, and their replay.",
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,
     )
     app.state.view = View(reader, waiter, limits or ReadLimits())
     app.state.registry = registry
+    app.state.gate = gate
     for module in _READS:
         app.include_router(module.router, dependencies=[Depends(refuse_repeated)])
     app.include_router(health.router)
+    app.include_router(_description)
+    check_declared(app)
     problems.install(app)
+    app.add_middleware(Guarded, gate=gate)
     app.add_middleware(Measured, registry=registry)
     return app
+
+
+_description = APIRouter()
+
+
+@_description.get("/openapi.json", include_in_schema=False, dependencies=[needs(Permission.DESCRIBE)])
+async def openapi(request: Request) -> Response:
+    """The description for programs, with the permission that each call takes."""
+    return Response(line(described(request.app)), media_type=JSON_MEDIA_TYPE)
+
+
+def described(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of an application; `x-permission` is what a call takes, null where that is nothing."""
+    document = app.openapi()
+    takes = declared(app)
+    for path, methods in document["paths"].items():
+        for method, said in methods.items():
+            said["x-permission"] = takes[f"{method.upper()} {path}"].permission
+    return document

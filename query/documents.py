@@ -4,16 +4,13 @@ The rows are the store's own (`store.model.rows`); here are only the objects aro
 to validate: on a page of a thousand that would cost more than the read.
 """
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from fastapi import Response
 
-from store.contract import Page
-from store.errors import BadQuery
+from query.view import TenantView
 from store.model.rows import (
     AgentRow,
     DecisionRow,
@@ -30,7 +27,6 @@ from store.model.rows import (
 )
 
 JSON_MEDIA_TYPE: Final = "application/json"
-Row = TypeVar("Row")
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -141,6 +137,7 @@ class StepDocument(StepRow):
     links: list[dict[str, Any]]
     span: dict[str, Any]
     truncations: list[dict[str, Any]]
+    redactions: list[dict[str, Any]]
 
     @classmethod
     def of(cls, detail: StepDetail) -> "StepDocument":
@@ -149,24 +146,14 @@ class StepDocument(StepRow):
         return cls(**row, **said)
 
 
-def answer(document: Any) -> Response:
-    """A document as the response."""
-    return Response(_ENCODER.encode(document), media_type=JSON_MEDIA_TYPE)
+def answer(view: TenantView, document: Any) -> Response:
+    """A document as the response. What was not shown of its rows stands in `withheld`, which is absent where all was."""
+    body = _ENCODER.encode(document)
+    if view.withheld:
+        body = body[:-1] + b',"withheld":' + _ENCODER.encode(sorted(view.withheld)) + b"}"
+    return Response(body, media_type=JSON_MEDIA_TYPE)
 
 
 def line(document: Any) -> bytes:
     """A document as one line of NDJSON."""
     return _ENCODER.encode(document) + b"\n"
-
-
-def page_of(rows: Iterable[Row], key: Callable[[Row], str], *, limit: int, cursor: str | None) -> Page[Row]:
-    """One page of what a reader gives in order; what comes behind the page is not asked for.
-
-    The cursor is the key of the row before; rows may be added after it. Raises BadQuery for a cursor that names no row.
-    """
-    remaining = iter(rows)
-    if cursor is not None and not any(key(row) == cursor for row in remaining):
-        raise BadQuery("cursor", f"{cursor!r} is not a cursor of this list; start again without one")
-    page = list(islice(remaining, limit))
-    more = next(remaining, None) is not None
-    return Page(page, key(page[-1]) if page and more else None)

@@ -5,20 +5,25 @@ request would lose the rest of it. So a page never does; where one request alone
 whole (the receivers bound it).
 """
 
+from collections.abc import Callable
 from typing import Final
 
-from store.contract import Reader
 from store.model.rows import StepRow
 from store.record import Position
 
 _GROWTH: Final = 4
 
 
-def new_steps(reader: Reader, tenant: str, after: Position | None, *, limit: int) -> list[StepRow]:
-    """Steps after a position, oldest first: about `limit`, and more only where one request holds more."""
+def new_steps(
+    read: Callable[[Position | None, int], list[StepRow]], after: Position | None, *, limit: int
+) -> list[StepRow]:
+    """Steps after a position, oldest first: about `limit`, and more only where one request holds more.
+
+    `read` gives the steps after a position, as many as it is told at most.
+    """
     asked = limit
     while True:
-        rows = reader.new_steps(tenant, after, limit=asked)
+        rows = read(after, asked)
         if len(rows) < asked:
             return rows
         whole = [row for row in rows if row.position != rows[-1].position]

@@ -15,6 +15,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from access.errors import (
+    AccessError,
+    AccessUnknown,
+    CredentialInUrl,
+    Forbidden,
+    HostRefused,
+    RateExceeded,
+)
 from store.errors import BadQuery, NotFound, StoreError, ViewError
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
@@ -43,13 +51,18 @@ class Problem(BaseModel):
     status: int
     detail: str
     parameter: str | None = None
+    missing: str | None = None
     errors: list[dict[str, Any]] | None = None
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI shall say of the errors of a route."""
     content = {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    always = (401, 403, 429)  # Of the door that every call passes.
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in sorted((*always, *statuses))
+    }
 
 
 def problem(
@@ -62,6 +75,7 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
+    app.add_exception_handler(AccessError, _access)
     app.add_exception_handler(NotFound, _not_found)
     app.add_exception_handler(BadQuery, _bad_query)
     app.add_exception_handler(ViewError, _view_failed)
@@ -70,6 +84,30 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
+
+
+async def _access(_: Request, error: Exception) -> Response:
+    return access_problem(cast(AccessError, error))
+
+
+def access_problem(error: AccessError) -> Response:
+    """Why somebody is not let in. Nothing of what was presented is repeated."""
+    detail = str(error)
+    match error:
+        case Forbidden():
+            return problem(403, "forbidden", "Not permitted", detail, missing=error.missing)
+        case CredentialInUrl():
+            return problem(400, "credential-in-url", "A credential in the URL", detail)
+        case HostRefused():
+            return problem(421, "host-refused", "Not this server's name", detail)
+        case RateExceeded():
+            headers = {"Retry-After": str(error.retry_after_seconds)}
+            return problem(429, "rate-exceeded", "The key's rate is used up", detail, headers=headers)
+        case AccessUnknown():
+            return problem(503, "access-unknown", "Access cannot be checked", detail, headers={"Retry-After": "2"})
+        case _:
+            headers = {"WWW-Authenticate": 'Bearer realm="spanledger"'}
+            return problem(401, "unauthenticated", "Not authenticated", detail, headers=headers)
 
 
 async def _not_found(_: Request, error: Exception) -> Response:

@@ -1,19 +1,52 @@
-"""The one way from a route to the view: for which tenant, and not before it has reached a position.
+"""The one way from a route to the view: as one caller, and not before it has reached a position.
 
-A route never holds a Reader by itself. It asks `View.at(min_position)` for one, so that no read can forget to wait; and
-the tenant comes from `tenant`, the only place that decides it.
+A route never holds a Reader by itself, and never names a tenant. It asks for the `TenantView` of the caller, whose readers
+read that caller's tenant and show what that caller may see. So a new route can forget neither: isolation is below the routes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Event
 from time import monotonic
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Request
 
+from access.permissions import Permission, Principal
+from query.paging import page_of
 from query.problems import CannotWait, NotYetVisible
-from store.contract import Reader, Waiter
-from store.record import DEFAULT_TENANT, Position
+from query.withholding import shown
+from store.contract import (
+    AgentFilter,
+    EvaluationFilter,
+    EventFilter,
+    MetricFilter,
+    Page,
+    PromptFilter,
+    Reader,
+    RunFilter,
+    ToolFilter,
+    Waiter,
+)
+from store.model.rows import (
+    AgentRow,
+    ContentRow,
+    DecisionRow,
+    EvaluationRow,
+    EventRow,
+    MessageRow,
+    MetricPointRow,
+    PromptRow,
+    ReplayEvent,
+    RunRow,
+    StepDetail,
+    StepRow,
+    ToolCallRow,
+    ToolRow,
+)
+from store.record import Position
+
+Row = TypeVar("Row")
 
 # Each waiting read holds a worker thread (of 40); the rest must stay free for reads that need not wait.
 WAITING_READS_MAX: Final = 16
@@ -31,7 +64,7 @@ class ReadLimits:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A Reader behind its Waiter."""
+    """A Reader behind its Waiter, of all tenants: routes get a `TenantView` of it."""
 
     _reader: Reader
     waiter: Waiter
@@ -42,6 +75,10 @@ class View:
     def close(self) -> None:
         """Let reads that wait give up at once: the service is stopping. Reads that need not wait are still answered."""
         self._closing.set()
+
+    def of(self, who: Principal) -> "TenantView":
+        """What one caller has of it."""
+        return TenantView(self, who)
 
     def at(self, min_position: str | None) -> Reader:
         """The reader, once the view holds `min_position`. Raises BadQuery, NotYetVisible, CannotWait."""
@@ -73,14 +110,115 @@ class View:
         raise CannotWait(f"the service is stopping, and its view has not reached {position}; ask again later")
 
 
-async def _view(request: Request) -> View:
-    return request.app.state.view
+class TenantView:
+    """The view as one caller has it, for one request."""
+
+    __slots__ = ("_view", "_who", "withheld")
+
+    def __init__(self, view: View, who: Principal) -> None:
+        self._view = view
+        self._who = who
+        self.withheld: set[str] = set()
+        """The names of the fields that were not shown."""
+
+    def at(self, min_position: str | None) -> "TenantReader":
+        """The reader, once the view holds `min_position`. Raises BadQuery, NotYetVisible, CannotWait."""
+        return TenantReader(self._view.at(min_position), self._who, self.withheld)
 
 
-async def tenant() -> str:
-    """Whose record is read. There is one tenant until access control decides otherwise."""
-    return DEFAULT_TENANT
+class TenantReader:
+    """`store.contract.Reader` of one caller: of its tenant, in pages, less what it may not see. Raises what that raises."""
+
+    __slots__ = ("_reader", "_tenant", "_who", "_withheld")
+
+    def __init__(self, reader: Reader, who: Principal, withheld: set[str]) -> None:
+        self._reader = reader
+        self._who = who
+        self._tenant = who.tenant
+        self._withheld = withheld
+
+    def runs(self, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
+        """Runs. Raises Forbidden for a search in what the caller may not see: what it finds would tell."""
+        if where.q is not None:
+            self._who.require(Permission.READ_CONTENT)
+        return self._page(self._reader.runs(self._tenant, where, limit=limit, cursor=cursor))
+
+    def run(self, run_id: str) -> RunRow:
+        return self._shown(self._reader.run(self._tenant, run_id))
+
+    def steps(self, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
+        """A run's steps; content by its ids where the caller may not see it inline."""
+        inlined = inline and self._who.may(Permission.READ_CONTENT)
+        if inline and not inlined:
+            self._withheld.add("content")
+        return self._page(self._reader.steps(self._tenant, run_id, limit=limit, cursor=cursor, inline=inlined))
+
+    def step(self, step_id: str) -> StepDetail:
+        return self._shown(self._reader.step(self._tenant, step_id))
+
+    def tool_calls(self, run_id: str, *, limit: int, cursor: str | None) -> Page[ToolCallRow]:
+        rows = self._reader.tool_calls(self._tenant, run_id, limit=limit + 1, after=cursor)
+        return self._page(page_of(rows, lambda row: row.tool_call_key, limit=limit, cursor=None))
+
+    def decisions(self, run_id: str, *, limit: int, cursor: str | None) -> Page[DecisionRow]:
+        rows = self._reader.decisions(self._tenant, run_id)
+        return self._page(page_of(rows, lambda row: row.decision_id, limit=limit, cursor=cursor))
+
+    def messages(self, run_id: str, *, limit: int, cursor: str | None) -> Page[MessageRow]:
+        """A page of the conversation; what lies before it is passed over unseen."""
+        self._who.require(Permission.READ_CONTENT)
+        rows = self._reader.messages(self._tenant, run_id)
+        return self._page(page_of(rows, lambda row: str(row.ordinal), limit=limit, cursor=cursor))
+
+    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
+        """A run's events, each as the caller may see it by the time it is asked for."""
+        return (self._shown(event) for event in self._reader.replay(self._tenant, run_id))
+
+    def events(self, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
+        return self._page(self._reader.events(self._tenant, where, limit=limit, cursor=cursor))
+
+    def metric_points(self, where: MetricFilter, *, limit: int, cursor: str | None) -> Page[MetricPointRow]:
+        return self._page(self._reader.metric_points(self._tenant, where, limit=limit, cursor=cursor))
+
+    def evaluations(self, where: EvaluationFilter, *, limit: int, cursor: str | None) -> Page[EvaluationRow]:
+        return self._page(self._reader.evaluations(self._tenant, where, limit=limit, cursor=cursor))
+
+    def agents(self, where: AgentFilter, *, limit: int, cursor: str | None) -> Page[AgentRow]:
+        return self._page(self._reader.agents(self._tenant, where, limit=limit, cursor=cursor))
+
+    def tools(self, where: ToolFilter, *, limit: int, cursor: str | None) -> Page[ToolRow]:
+        return self._page(self._reader.tools(self._tenant, where, limit=limit, cursor=cursor))
+
+    def prompts(self, where: PromptFilter, *, limit: int, cursor: str | None) -> Page[PromptRow]:
+        return self._page(self._reader.prompts(self._tenant, where, limit=limit, cursor=cursor))
+
+    def content(self, content_id: str) -> ContentRow:
+        """One piece of content, as it was sent: there may be reasoning in it, so it takes that permission too."""
+        self._who.require(Permission.READ_CONTENT)
+        self._who.require(Permission.READ_REASONING)
+        return self._shown(self._reader.content(self._tenant, content_id))
+
+    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
+        return self._all(self._reader.new_steps(self._tenant, after, limit=limit))
+
+    def _shown(self, row: Row) -> Row:
+        return shown(row, self._who, self._withheld)
+
+    def _all(self, rows: list[Row]) -> list[Row]:
+        return [self._shown(row) for row in rows]
+
+    def _page(self, page: Page[Row]) -> Page[Row]:
+        return Page(self._all(page.rows), page.next_cursor)
 
 
-ViewOf = Annotated[View, Depends(_view)]
-Tenant = Annotated[str, Depends(tenant)]
+async def _view(request: Request) -> TenantView:
+    view: View = request.app.state.view
+    return view.of(request.scope["principal"])
+
+
+async def _waiter(request: Request) -> Any:
+    return request.app.state.view.waiter
+
+
+ViewOf = Annotated[TenantView, Depends(_view)]
+WaiterOf = Annotated[Waiter, Depends(_waiter)]

@@ -27,11 +27,20 @@ from collector.intake import Intake
 from collector.limits import MIB
 from collector.metrics import IngestMetrics
 from query.parameters import RunsParameters
-from spanledger import demonstration, logs, server
+from spanledger import demonstration, key_commands, logs, server
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.importing import Destination, FileReport, LocalIntake, OtlpHttp, import_files
-from spanledger.reading import LocalRecord, ServedRecord, open_ledger, open_record
+from spanledger.reading import (
+    KEY_ENVIRONMENT,
+    LocalRecord,
+    NotPermitted,
+    ServedRecord,
+    client_access,
+    open_ledger,
+    open_record,
+)
 from spanledger.receiver.limits import limits_of
+from spanledger.redaction import boundary_of
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
 from spanledger.showing import Form, follow_steps, pipe, show_replay, show_runs
@@ -77,6 +86,10 @@ _Data = Annotated[
 _Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="A TOML file with settings.")]
 _Url = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="The address of a server's API, as http://127.0.0.1:8321.")
+]
+_KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key-file", metavar="FILE", help=f"A file with the key to present. [env: {KEY_ENVIRONMENT}]"),
 ]
 _Form = Annotated[
     Form, typer.Option("--format", help="text for people, ndjson for programs; auto is text in a terminal.")
@@ -166,40 +179,52 @@ def _demo(
 @app.command("import")
 def _import(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="OTLP protobuf, JSON or JSON-lines files.")],
+    *,
     signal: Annotated[str | None, typer.Option(help="traces, logs or metrics, where the content does not say.")] = None,
     url: Annotated[str | None, typer.Option("--url", metavar="URL", help="A server's OTLP/HTTP address.")] = None,
     data: _Data = None,
     config: _Config = None,
+    key_file: _KeyFile = None,
 ) -> None:
     """Take in OTLP files: through a running server, or into the data folder when no server holds it."""
     signals = {member.label: member for member in Signal}
     if signal is not None and signal not in signals:
         raise UsageError(f"--signal {signal!r} is not a signal", "give traces, logs or metrics")
     settings = _settings(data, config)
+    access = client_access(key_file, os.environ)
     served = running_server(settings.data) or {}
     otlp_http = url or served.get("otlp_http")
     with ExitStack() as opened:
         destination: Destination
         record: ServedRecord | LocalRecord | None = None
         if otlp_http is not None:
-            sender = OtlpHttp(otlp_http)
+            sender = OtlpHttp(otlp_http, access)
             opened.callback(sender.close)
             destination = sender
             if otlp_http.rstrip("/") == served.get("otlp_http"):
-                record = ServedRecord(served["api"])
+                record = ServedRecord(served["api"], access)
                 opened.callback(record.close)
         else:
+            boundary = boundary_of(settings)
             ledger = opened.enter_context(open_ledger(settings))
             limits = limits_of(settings)
-            intake = Intake(ledger, metrics=IngestMetrics(CollectorRegistry()), limits=limits)
+            intake = Intake(ledger, metrics=IngestMetrics(CollectorRegistry()), limits=limits, boundary=boundary)
             destination, record = LocalIntake(intake, Headroom(limits, ledger)), LocalRecord(ledger)
         reports = _import_with_progress(files, destination, signals.get(signal or ""), settings.request_max_mb * MIB)
         positions = [report.position for report in reports if report.position is not None]
-        if record is not None and positions:
-            record.wait_for(positions[-1])
-        elif positions:
+        if positions and not _waited_for(record, positions[-1]):
             print(f"Stored up to position {positions[-1]}; the API may show it a moment later.", file=sys.stderr)
     raise typer.Exit(0 if all(report.clean for report in reports) else 1)
+
+
+def _waited_for(record: ServedRecord | LocalRecord | None, position: Position) -> bool:
+    """Wait until the view holds a position; False where that cannot be seen: elsewhere, or with a key that only writes."""
+    try:
+        if record is not None:
+            record.wait_for(position)
+    except NotPermitted:
+        return False
+    return record is not None
 
 
 def _import_with_progress(
@@ -235,6 +260,7 @@ def _runs(
     url: _Url = None,
     data: _Data = None,
     config: _Config = None,
+    key_file: _KeyFile = None,
 ) -> None:
     """List runs, newest first: a table in a terminal, NDJSON when piped."""
     given = {
@@ -250,7 +276,7 @@ def _runs(
         reason = str(wrong["msg"]).removeprefix("Value error, ")
         raise UsageError(f"{option}: {reason}", "see `spanledger runs --help`") from error
     settings = _settings(data, config)
-    with open_record(url, settings) as record:
+    with open_record(url, settings, client_access(key_file, os.environ)) as record:
         show_runs(record, where.filter(), limit=limit, form=form)
 
 
@@ -263,10 +289,11 @@ def _replay(
     url: _Url = None,
     data: _Data = None,
     config: _Config = None,
+    key_file: _KeyFile = None,
 ) -> None:
     """Replay one run: a timeline in a terminal, NDJSON when piped."""
     settings = _settings(data, config)
-    with open_record(url, settings) as record:
+    with open_record(url, settings, client_access(key_file, os.environ)) as record:
         show_replay(record, run, form=form, full=full)
 
 
@@ -280,10 +307,11 @@ def _tail(
     url: _Url = None,
     data: _Data = None,
     config: _Config = None,
+    key_file: _KeyFile = None,
 ) -> None:
     """Show steps as they are recorded, from now on."""
     settings = _settings(data, config)
-    with open_record(url, settings) as record:
+    with open_record(url, settings, client_access(key_file, os.environ)) as record:
         if isinstance(record, LocalRecord) and follow:
             raise FrontDoorError(
                 f"no server holds {settings.data}, so nothing new will come",
@@ -334,6 +362,71 @@ def _backup(
             progress=lambda copied, total: progress.update(task, completed=copied, total=total),
         )
     print(f"position {done.position}, frames {done.frames}, segments {done.segments}, bytes {done.copied_bytes}")
+
+
+_keys = typer.Typer(name="keys", help="Make, list, rotate and revoke keys.", no_args_is_help=True)
+app.add_typer(_keys)
+_Key = Annotated[str, typer.Argument(metavar="KEY", help="The visible prefix of a key, or its name.")]
+_Into = Annotated[
+    Path | None, typer.Option("--key-file", metavar="FILE", help="Write the key to this new file, not to stdout.")
+]
+
+
+@_keys.command("create")
+def _create_key(
+    *,
+    role: Annotated[str, typer.Option(help="ingest, operator, auditor, admin or metrics.")],
+    name: Annotated[str, typer.Option(help="What it is for, for people.")],
+    tenant: Annotated[str, typer.Option(help="Whose record it writes or reads.")] = "default",
+    expires: Annotated[str | None, typer.Option(help="How long it is valid: 90s, 15m, 24h, 30d.")] = None,
+    grant: Annotated[list[str] | None, typer.Option(help="A permission beside those of the role.")] = None,
+    deny: Annotated[list[str] | None, typer.Option(help="A permission of the role that it shall not have.")] = None,
+    requests_per_second: Annotated[int | None, typer.Option(min=0, help="A bound of its own; 0 is none.")] = None,
+    mb_per_second: Annotated[int | None, typer.Option(min=0, help="A bound of its own, in MiB; 0 is none.")] = None,
+    key_file: _Into = None,
+    data: _Data = None,
+    config: _Config = None,
+) -> None:
+    """Make a key and print it, once: it is not kept and cannot be shown again."""
+    key_commands.create(
+        _settings(data, config),
+        role=role,
+        name=name,
+        tenant=tenant,
+        expires=expires,
+        grant=grant or [],
+        deny=deny or [],
+        requests_per_second=requests_per_second,
+        mb_per_second=mb_per_second,
+        key_file=key_file,
+    )
+
+
+@_keys.command("list")
+def _list_keys(form: _Form = Form.AUTO, data: _Data = None, config: _Config = None) -> None:
+    """List the keys, the latest first: whose, what for, since and until when, last used. Never their secrets."""
+    key_commands.show(_settings(data, config), text=form.is_text())
+
+
+@_keys.command("rotate")
+def _rotate_key(
+    key: _Key,
+    *,
+    overlap: Annotated[str, typer.Option(help="How long the old one is valid yet: 0s, 15m, 24h.")] = (
+        key_commands.OVERLAP_DEFAULT
+    ),
+    key_file: _Into = None,
+    data: _Data = None,
+    config: _Config = None,
+) -> None:
+    """Make another key in place of one, and print it; the old one is valid for a while yet."""
+    key_commands.rotate(_settings(data, config), key, overlap=overlap, key_file=key_file)
+
+
+@_keys.command("revoke")
+def _revoke_key(key: _Key, data: _Data = None, config: _Config = None) -> None:
+    """Let a key be of no use; a running server refuses it within a second."""
+    key_commands.revoke(_settings(data, config), key)
 
 
 @app.command("version")

@@ -22,6 +22,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from spanledger.doors import BACKLOG
+from spanledger.tls import Tls
 
 GRACE_SECONDS: Final = 3
 # Exporters send every 5 s or every 60 s over one connection: a server that closes it between is met in the middle of a
@@ -123,7 +124,7 @@ class BoundedHttp(HttpToolsProtocol):
 class HttpService(uvicorn.Server):
     """One application on a socket that is bound already; it tells when it listens, and leaves signals to the process."""
 
-    def __init__(self, app: Any, connections_max: int) -> None:
+    def __init__(self, app: Any, connections_max: int, tls: Tls | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -137,6 +138,7 @@ class HttpService(uvicorn.Server):
                 backlog=BACKLOG,
                 timeout_keep_alive=IDLE_SECONDS_MAX,
                 timeout_graceful_shutdown=GRACE_SECONDS,
+                **(tls.of_uvicorn() if tls else {}),
             )
         )
         self.listening = asyncio.Event()

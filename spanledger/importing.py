@@ -26,7 +26,7 @@ from collector.intake import Intake
 from collector.otlp_json import to_protobuf
 from spanledger.errors import FrontDoorError
 from spanledger.otlp_files import JSON, Body, Unusable, bodies_of, check_readable
-from spanledger.reading import http_client
+from spanledger.reading import KEY_ENVIRONMENT, NO_ACCESS, ClientAccess, NotPermitted, http_client
 from store.errors import StoreError
 from store.record import Position, Signal
 
@@ -143,9 +143,11 @@ class LocalIntake:
 class OtlpHttp:
     """A receiver at an OTLP/HTTP address."""
 
-    def __init__(self, url: str, *, pause: Callable[[float], Any] = time.sleep) -> None:
+    def __init__(
+        self, url: str, access: ClientAccess = NO_ACCESS, *, pause: Callable[[float], Any] = time.sleep
+    ) -> None:
         self._url = url
-        self._client = http_client(url, SEND_SECONDS)
+        self._client = http_client(url, SEND_SECONDS, access)
         self._pause = pause
 
     def close(self) -> None:
@@ -165,6 +167,11 @@ class OtlpHttp:
             raise FrontDoorError(
                 f"{self._url} did not take {body.where} in {ATTEMPTS_MAX} attempts: {reason}",
                 "look at the server's log and at /readyz of its API, then import again",
+            )
+        if response.status_code in (401, 403):
+            raise NotPermitted(
+                f"{self._url} does not take it: {response.status_code} {_message_of(response)}",
+                f"give a key that may write with --key-file or {KEY_ENVIRONMENT}",
             )
         if not response.is_success:
             return Sent(0, body.records, f"{response.status_code}: {_message_of(response)}", None)

@@ -3,10 +3,12 @@
 Both sides give the store's rows, so that what is shown does not depend on where it came from.
 """
 
+import ssl
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -15,6 +17,7 @@ import msgspec
 
 from query.new_steps import new_steps
 from spanledger.errors import FrontDoorError, UsageError
+from spanledger.gatehouse import read_key_file
 from spanledger.settings import Settings
 from store.contract import Page, RunFilter
 from store.errors import BadQuery
@@ -27,6 +30,8 @@ Row = TypeVar("Row")
 
 # A server may make a read wait 10 s for its view; past that and a margin something is wrong.
 _READ_SECONDS: Final = 30.0
+KEY_ENVIRONMENT: Final = "SPANLEDGER_KEY"
+CA_ENVIRONMENT: Final = "SPANLEDGER_CA_FILE"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _CATCH_UP_SECONDS: Final = 600.0  # A folder that was never projected is projected whole; people can interrupt it.
 _BUSY_PAUSE_SECONDS: Final = 0.5
@@ -68,7 +73,34 @@ class _StepPage:
     steps: list[StepRow]
 
 
-def http_client(url: str, seconds: float) -> httpx.Client:
+class NotPermitted(FrontDoorError):
+    """The server does not let the command in, or not to what it asks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientAccess:
+    """What a command presents to a server, and by what it knows the server."""
+
+    key: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    """Certificates, in PEM, that vouch for the server's; None for the system's."""
+
+
+NO_ACCESS: Final = ClientAccess()
+
+
+def client_access(key_file: Path | None, environment: Mapping[str, str]) -> ClientAccess:
+    """The key of an option's file, or of SPANLEDGER_KEY; the certificates of SPANLEDGER_CA_FILE. Raises UsageError."""
+    key = environment.get(KEY_ENVIRONMENT, "").strip() or None
+    if key_file is not None:
+        key = read_key_file(key_file, "--key-file ")
+    elif key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise UsageError(f"{KEY_ENVIRONMENT} does not hold a key", "give one that `spanledger keys create` printed")
+    ca_file = environment.get(CA_ENVIRONMENT)
+    return ClientAccess(key=key, ca_file=Path(ca_file) if ca_file else None)
+
+
+def http_client(url: str, seconds: float, access: ClientAccess = NO_ACCESS) -> httpx.Client:
     """A client of a Spanledger address. Raises UsageError where it is none."""
     try:
         parsed = httpx.URL(url)
@@ -77,15 +109,31 @@ def http_client(url: str, seconds: float) -> httpx.Client:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise UsageError(f"{url!r} is not an address", "give one like http://127.0.0.1:8321")
     # A proxy of the environment cannot reach this machine's loopback, and would be asked to.
-    return httpx.Client(base_url=parsed, timeout=seconds, trust_env=parsed.host not in _LOOPBACK)
+    return httpx.Client(
+        base_url=parsed,
+        timeout=seconds,
+        trust_env=parsed.host not in _LOOPBACK,
+        headers={"Authorization": f"Bearer {access.key}"} if access.key else {},
+        verify=_verifying(access.ca_file) if parsed.scheme == "https" else True,
+    )
+
+
+def _verifying(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # An SSLError is one, too.
+        raise UsageError(
+            f"{CA_ENVIRONMENT}: {ca_file} cannot be used: {error.strerror or error}",
+            "name a file of certificates in PEM",
+        ) from error
 
 
 class ServedRecord:
     """The record behind the API of a running server."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, access: ClientAccess = NO_ACCESS) -> None:
         self._url = url
-        self._client = http_client(url, _READ_SECONDS)
+        self._client = http_client(url, _READ_SECONDS, access)
 
     def close(self) -> None:
         self._client.close()
@@ -127,7 +175,10 @@ class ServedRecord:
     def _position(self, name: str) -> Position | None:
         try:
             # Not ready is 503 and says how far it is all the same.
-            readiness: dict[str, Any] = msgspec.json.decode(self._response("/readyz", {}).content)
+            response = self._response("/readyz", {})
+            readiness: dict[str, Any] = msgspec.json.decode(response.content)
+            if list(readiness) == ["ready"]:  # All that a stranger is told.
+                self._get("/v1/runs", {"limit": 1})
             position = readiness[name]
             return None if position is None else Position.parse(position)
         except (msgspec.DecodeError, KeyError, TypeError, BadQuery) as error:
@@ -169,6 +220,11 @@ class ServedRecord:
             detail = str(problem["detail"])
         except (msgspec.DecodeError, KeyError, TypeError) as error:
             return self._not_ours(error)
+        if response.status_code in (401, 403):
+            return NotPermitted(
+                f"the server at {self._url} answered {response.status_code}: {detail}",
+                f"give a key that may with --key-file or {KEY_ENVIRONMENT}; `spanledger keys create` makes one",
+            )
         if response.status_code == 404:
             return FrontDoorError(detail, "`spanledger runs` lists the runs there are")
         hint = (
@@ -202,7 +258,8 @@ class LocalRecord:
         return self._ledger.reader.replay(DEFAULT_TENANT, run_id)
 
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
-        return new_steps(self._ledger.reader, DEFAULT_TENANT, after, limit=limit)
+        reader = self._ledger.reader
+        return new_steps(lambda start, rows: reader.new_steps(DEFAULT_TENANT, start, limit=rows), after, limit=limit)
 
     def view_position(self) -> Position | None:
         return self._ledger.reader.status().position
@@ -228,12 +285,15 @@ def open_ledger(settings: Settings) -> Generator[Ledger]:
 
 
 @contextmanager
-def open_record(url: str | None, settings: Settings) -> Generator[RunRecord]:
-    """The record to read: of the server at `url`, of the server that holds the data folder, or of the folder itself."""
+def open_record(url: str | None, settings: Settings, access: ClientAccess = NO_ACCESS) -> Generator[RunRecord]:
+    """The record to read: of the server at `url`, of the server that holds the data folder, or of the folder itself.
+
+    `access` is for a server: who can read the folder itself needs no key.
+    """
     data = settings.data
     served = url or (running_server(data) or {}).get("api")
     if served is not None:
-        record = ServedRecord(served)
+        record = ServedRecord(served, access)
         try:
             yield record
         finally:

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,10 +24,16 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from access.control import control_url
+from access.errors import ControlError
+from access.gate import Gate
+from access.keyring import KeyHolder
+from access.watch import KeyWatch
 from query.app import create_app
 from query.view import View
 from spanledger.doors import Doors, address, address_of, open_doors
 from spanledger.errors import FrontDoorError
+from spanledger.gatehouse import check_guarded, gate_of, keys_in_files
 from spanledger.http_service import (
     GRACE_SECONDS,
     SHARE_OF_API,
@@ -38,6 +45,7 @@ from spanledger.memory import settle_allocators
 from spanledger.receiver.readiness import WholeReadiness
 from spanledger.receiver.supervisor import Receiver
 from spanledger.settings import Settings
+from spanledger.tls import Tls, tls_of
 from store.ledger import Ledger
 from store.model.prices import read_prices
 
@@ -74,27 +82,49 @@ class Ready:
 def serve(settings: Settings) -> None:
     """Run the server until a signal ends it. Raises FrontDoorError, StoreError or CollectorError where it cannot."""
     prices = read_prices(settings.prices)
+    tls = tls_of(settings)
+    holder = KeyHolder()
+    gate = gate_of(settings, holder)
     doors = open_doors(settings)
     settle_allocators()
     _settle_garbage_collector()
-    try:
+    with ExitStack() as opened:
+        opened.callback(gc.unfreeze)  # What was set aside is taken down in the ordinary way when the process ends.
+        opened.callback(doors.close)
+        watch = _watch_keys(settings, holder)
+        opened.callback(watch.stop)
+        opened.callback(gate.close)
         registry = _registry()
-        receiver = Receiver(settings, doors, registry)
+        receiver = Receiver(settings, doors, registry, holder)
         try:
             ledger = Ledger.open(
                 settings.data, registry=registry, view_memory_mb=settings.view_memory_mb, prices=prices
             )
+            watch.listen(receiver.tell_keys)
+            watch.start()
             end = _End()
             try:
-                uvloop.run(_Process(settings, doors, ledger, receiver, registry=registry, end=end).run())
+                process = _Process(settings, doors, ledger, receiver, registry=registry, end=end, gate=gate, tls=tls)
+                uvloop.run(process.run())
             finally:
                 ledger.close(end.seconds_for_the_view())
         finally:
             receiver.stop(0)
-    finally:
-        doors.close()
-        gc.unfreeze()  # What was set aside is to be taken down in the ordinary way when the process ends.
     _log.info("stopped")
+
+
+def _watch_keys(settings: Settings, holder: KeyHolder) -> KeyWatch:
+    """The keys there are, and those that the settings give in files. Raises FrontDoorError."""
+    try:
+        watch = KeyWatch(control_url(settings.data, settings.control_url), holder, make=keys_in_files(settings))
+    except ControlError as error:
+        raise FrontDoorError(str(error), "correct control_url, or see who may write the data folder") from error
+    try:
+        check_guarded(settings, holder)
+    except FrontDoorError:
+        watch.stop()
+        raise
+    return watch
 
 
 class _End:
@@ -124,15 +154,18 @@ class _Process:
         *,
         registry: CollectorRegistry,
         end: _End,
+        gate: Gate,
+        tls: Tls | None,
     ) -> None:
         self._settings = settings
         self._doors = doors
         self._ledger = ledger
         self._receiver = receiver
         waiter = WholeReadiness(ledger.waiter, receiver)
-        self._api_app = create_app(reader=ledger.reader, waiter=waiter, registry=registry)
+        self._api_app = create_app(reader=ledger.reader, waiter=waiter, registry=registry, gate=gate)
         self._view: View = self._api_app.state.view
         self._end = end
+        self._tls = tls
 
     async def run(self) -> None:
         """Start, say so, wait for a signal, stop."""
@@ -140,7 +173,7 @@ class _Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number, stop)
-        api = HttpService(self._api_app, connections_of(raise_descriptor_limit(), SHARE_OF_API))
+        api = HttpService(self._api_app, connections_of(raise_descriptor_limit(), SHARE_OF_API), self._tls)
         serving = loop.create_task(api.serve([self._doors.api]), name="api")
         receiving = asyncio.wrap_future(self._receiver.over)
         services = (serving, receiving)
@@ -170,10 +203,11 @@ class _Process:
 
     def _announce(self, grpc_port: int) -> None:
         host = self._doors.host
+        scheme = "https://" if self._tls else "http://"
         ready = Ready(
             otlp_grpc=address(host, grpc_port),
-            otlp_http="http://" + address_of(self._doors.otlp_http, host),
-            api="http://" + address_of(self._doors.api, host),
+            otlp_http=scheme + address_of(self._doors.otlp_http, host),
+            api=scheme + address_of(self._doors.api, host),
             data=str(self._settings.data.resolve()),
         )
         self._ledger.publish(ready.addresses())

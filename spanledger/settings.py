@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from spanledger.errors import UsageError
 
@@ -24,6 +25,7 @@ REQUEST_MB_MAX: Final = 1024  # gRPC counts message lengths in 32 bits, and a re
 # What SDKs let through unless told otherwise. Below it the mark of what was dropped would be larger than that.
 COUNT_MIN: Final = 128
 COUNT_MAX: Final = 1_000_000
+RATE_MAX: Final = 1_000_000  # A second: far more than a server can take.
 
 Value = TypeVar("Value")
 
@@ -76,10 +78,50 @@ def _folder(text: str) -> Path:
 _FOLDER: Final = _Kind(_folder, "the path of a folder", "DIR")
 _FILE: Final = _Kind(_folder, "the path of a file", "FILE")
 _NO_FILE: Final[Path | None] = None
+_NO_TEXT: Final[str | None] = None
 
 
-def _setting(default: Value, kind: _Kind, description: str) -> Value:
-    return field(default=default, metadata={"kind": kind, "help": description})
+def _pairs(text: str) -> str:
+    """`a=b,c=d`, each side once."""
+    names = [_pair(one)[0] for one in text.split(",")]
+    if len(set(names)) != len(names):
+        raise ValueError
+    return text
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.rpartition("=")
+    if not (name.strip() and value.strip()):
+        raise ValueError
+    return name.strip(), value.strip()
+
+
+def pairs_of(text: str | None) -> dict[str, str]:
+    """What a setting of the form `a=b,c=d` says, in its order."""
+    return dict(_pair(one) for one in text.split(",")) if text else {}
+
+
+def has_password(url: str) -> bool:
+    """Whether a database URL has a password in it; where it cannot be read, it is taken to have one."""
+    try:
+        return urlsplit(url).password is not None or "password=" in url
+    except ValueError:
+        return True
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("https://", "http://")) or any(one.isspace() for one in text):
+        raise ValueError
+    return text
+
+
+_PAIRS: Final = _Kind(_pairs, "pairs: `a=b,c=d`", "PAIRS")
+_URL: Final = _Kind(_url, "an https address", "URL")
+
+
+def _setting(default: Value, kind: _Kind, description: str, unset: str = "none") -> Value:
+    """`unset` is how a default of None is shown."""
+    return field(default=default, metadata={"kind": kind, "help": description, "unset": unset})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +133,7 @@ class Settings:
         _FOLDER,
         "The data folder: the journal, its view and the lock. Made if it is not there.",
     )
-    host: str = _setting("127.0.0.1", _HOST, "The address all ports listen on. There is no login yet: keep it local.")
+    host: str = _setting("127.0.0.1", _HOST, "The address all ports listen on. Another than loopback needs a key.")
     otlp_grpc_port: int = _setting(4317, _PORT, "Port of the OTLP/gRPC receiver; 0 picks a free one.")
     otlp_http_port: int = _setting(4318, _PORT, "Port of the OTLP/HTTP receiver; 0 picks a free one.")
     api_port: int = _setting(8321, _PORT, "Port of the query API; 0 picks a free one.")
@@ -150,11 +192,110 @@ class Settings:
     view_memory_mb: int = _setting(
         512, _integer(MEMORY_MB_MIN, MEMORY_MB_MAX, "MiB", "MIB"), "Memory that the view's engine may use."
     )
+    control_url: str | None = _setting(
+        _NO_TEXT,
+        _text("a database URL", "URL"),
+        "The control store, which holds the keys: a SQLite or PostgreSQL URL (`postgresql+psycopg://user@host/name`). "
+        "Without it `control.sqlite3` in the data folder. A URL with a password is taken from the environment or the file "
+        "only: options are shown to everybody in the list of processes.",
+    )
+    first_key_file: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE,
+        _FILE,
+        "A file with one key (`slk_` and 8 letters or digits, `_`, 43 to 64 more), which is made an admin's at the start "
+        "unless it is known. How a first key gets in where no command can be run before the start.",
+    )
+    first_ingest_key_file: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE, _FILE, "As `first_key_file`, for a key of role ingest."
+    )
+    metrics_key_file: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE, _FILE, "As `first_key_file`, for a key that may read `/metrics` and nothing else."
+    )
+    metrics_access: str = _setting(
+        "loopback",
+        _choice("loopback", "key", "open"),
+        "Who may read `/metrics`: everybody where `host` is a loopback address and nobody without a key elsewhere, nobody "
+        "without a key, or everybody. It shows names of tenants, tools and models.",
+    )
+    allowed_hosts: str | None = _setting(
+        _NO_TEXT,
+        _text("names, with commas between", "NAMES"),
+        "Names that the Host header of a request may have beside those of loopback. Without it, every name on an address "
+        "that is not loopback; on loopback none, so that no web page can have a browser ask us.",
+    )
+    key_requests_per_second: int = _setting(
+        2000,
+        _integer(0, RATE_MAX, "requests", "COUNT"),
+        "Requests that one key may make a second, of the receivers and of the API each; more are asked to come again (429, "
+        "RESOURCE_EXHAUSTED). A key can have a bound of its own. 0 is no bound.",
+    )
+    key_mb_per_second: int = _setting(
+        256,
+        _integer(0, MEMORY_MB_MAX, "MiB", "MIB"),
+        "OTLP, decompressed, that one key may send a second; as `key_requests_per_second`.",
+    )
+    oidc_issuer: str | None = _setting(
+        _NO_TEXT,
+        _URL,
+        "Take bearer tokens of this OpenID Connect issuer beside keys. Needs `oidc_audience` and `oidc_roles`.",
+    )
+    oidc_audience: str | None = _setting(_NO_TEXT, _text("a text", "TEXT"), "The audience that a token must be for.")
+    oidc_jwks_url: str | None = _setting(
+        _NO_TEXT, _URL, "Where the issuer's keys are; without it the issuer's discovery document says."
+    )
+    oidc_skew_seconds: int = _setting(
+        60, _integer(0, 600, "seconds", "SECONDS"), "How far the issuer's clock may be from ours."
+    )
+    oidc_role_claim: str = _setting(
+        "roles", _text("the name of a claim", "CLAIM"), "The claim that says the role; `a.b` is b within a."
+    )
+    oidc_roles: str | None = _setting(
+        _NO_TEXT,
+        _PAIRS,
+        "What values of that claim mean: `sre=operator,audit=auditor`. Of several the first of this list counts; a token "
+        "with none of them is refused.",
+    )
+    oidc_tenant_claim: str = _setting(
+        "tenant", _text("the name of a claim", "CLAIM"), "The claim that says the tenant."
+    )
+    oidc_tenants: str | None = _setting(
+        _NO_TEXT,
+        _PAIRS,
+        "What values of that claim mean: `Acme Inc=acme`. Without it the value is the tenant's name itself.",
+    )
+    tls_cert: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE, _FILE, "A certificate with its chain, in PEM: all three ports speak TLS then. Needs `tls_key`."
+    )
+    tls_key: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE, _FILE, "The private key of `tls_cert`, in PEM, without a password."
+    )
+    tls_client_ca: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE,
+        _FILE,
+        "Certificates, in PEM: who connects must have a certificate by one of them (mutual TLS). A key is needed, too.",
+    )
+    redaction: str = _setting(
+        "on",
+        _choice("on", "off"),
+        "Whether secrets and personal data are taken out of what agents send before it is stored (docs/redaction.md).",
+    )
+    redaction_policy: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE,
+        _FILE,
+        "A policy of redaction in YAML to use instead of the built-in one; it is read again when it changes.",
+        "built-in",
+    )
+    pseudonym_key_file: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
+        _NO_FILE,
+        _FILE,
+        "A file with at least 32 random bytes, outside the data folder: the key of the pseudonyms that a policy may ask for.",
+    )
     prices: Path | None = _setting(  # noqa: RUF009 (a field, not a value)
         _NO_FILE,
         _FILE,
         "A table of prices to use instead of the built-in one, for model calls whose telemetry has no cost: `[[price]]` "
         "entries as in store/model/prices.toml. They hold for what comes in; `spanledger rebuild` prices what is recorded.",
+        "built-in",
     )
     log_level: str = _setting("info", _choice("debug", "info", "warning", "error"), "The least severe log line shown.")
     log_format: str = _setting(
@@ -174,10 +315,11 @@ class Setting:
     allowed: str
     metavar: str
     read: Callable[[str], Any]
+    unset: str
 
     @property
     def shown_default(self) -> str:
-        return "built-in" if self.default is None else str(self.default)
+        return self.unset if self.default is None else str(self.default)
 
     @property
     def option(self) -> str:
@@ -196,6 +338,7 @@ SETTINGS: Final = tuple(
         allowed=member.metadata["kind"].allowed,
         metavar=member.metadata["kind"].metavar,
         read=member.metadata["kind"].read,
+        unset=member.metadata["unset"],
     )
     for member in fields(Settings)
 )
@@ -216,6 +359,11 @@ def resolve(options: Mapping[str, str | None], environment: Mapping[str, str]) -
         if given is None and setting.name in file:
             given, source = file[setting.name]
         if given is not None:
+            if setting.name == "control_url" and has_password(given) and source == setting.option:
+                raise UsageError(
+                    "setting control_url: a password is not taken from an option, which the list of processes shows",
+                    f"give it as {setting.environment} or in the configuration file",
+                )
             values[setting.name] = _read(setting, given, source)
     return Settings(**values)
 
@@ -224,8 +372,9 @@ def _read(setting: Setting, given: str, source: str) -> Any:
     try:
         return setting.read(given)
     except ValueError as error:
+        shown = "a value" if setting.name == "control_url" else repr(given)
         raise UsageError(
-            f"setting {setting.name}: {given!r} (from {source}) cannot be used", f"allowed is {setting.allowed}"
+            f"setting {setting.name}: {shown} (from {source}) cannot be used", f"allowed is {setting.allowed}"
         ) from error
 
 

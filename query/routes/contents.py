@@ -4,16 +4,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from access.permissions import Permission
 from query.documents import answer
+from query.guard import needs
 from query.parameters import ReadParameters
 from query.problems import responses
-from query.view import Tenant, ViewOf
+from query.view import ViewOf
 from store.model.rows import ContentRow
 
 router = APIRouter(prefix="/v1/contents", tags=["contents"])
 
 
-@router.get("/{content_id}", response_model=ContentRow, responses=responses(404, 422, 503, 504))
-def get_content(view: ViewOf, tenant: Tenant, content_id: str, asked: Annotated[ReadParameters, Query()]) -> Response:
+@router.get(
+    "/{content_id}",
+    response_model=ContentRow,
+    dependencies=[needs(Permission.READ_CONTENT)],
+    responses=responses(404, 422, 503, 504),
+)
+def get_content(view: ViewOf, content_id: str, asked: Annotated[ReadParameters, Query()]) -> Response:
     """One piece of content as it was sent."""
-    return answer(view.at(asked.min_position).content(tenant, content_id))
+    return answer(view, view.at(asked.min_position).content(content_id))

@@ -23,12 +23,16 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from access.keyring import KeyHolder, Keyring
+from collector.boundary import Boundary, PassThrough
 from collector.errors import PortUnavailable
 from collector.grpc import OtlpGrpcServer
 from collector.http import OtlpHttpApp
 from collector.intake import Intake
 from collector.metrics import IngestMetrics
 from spanledger import logs
+from spanledger.errors import FrontDoorError
+from spanledger.gatehouse import gate_of
 from spanledger.http_service import (
     GRACE_SECONDS,
     SHARE_OF_OTLP_HTTP,
@@ -42,7 +46,9 @@ from spanledger.receiver.life import SIGNALS_OF_THE_SERVER
 from spanledger.receiver.limits import limits_of
 from spanledger.receiver.record import RemoteRecord
 from spanledger.receiver.wire import Ended, Kind, Message, Wire
+from spanledger.redaction import boundary_of
 from spanledger.settings import Settings
+from spanledger.tls import tls_of
 
 _PR_SET_PDEATHSIG: Final = 1  # Of sys/prctl.h.
 _log: Final = structlog.stdlib.get_logger(__name__)
@@ -66,7 +72,8 @@ def main(wire_descriptor: int, http_descriptor: int) -> int:
     gc.freeze()
     try:
         with socket.socket(fileno=http_descriptor) as http:
-            return uvloop.run(_Receivers(settings, told["grpc_port"], http, wire).run())
+            keys = KeyHolder(Keyring.unpacked(told["keyring"]))
+            return uvloop.run(_Receivers(settings, told["grpc_port"], http, wire, keys).run())
     except Ended:
         return 1
     except Exception as error:  # noqa: BLE001 - the outermost frame: the log line is all that is left of it
@@ -77,29 +84,50 @@ def main(wire_descriptor: int, http_descriptor: int) -> int:
 class _Receivers:
     """The two doors of the process."""
 
-    def __init__(self, settings: Settings, grpc_port: int, http: socket.socket, wire: Wire) -> None:
+    def __init__(self, settings: Settings, grpc_port: int, http: socket.socket, wire: Wire, keys: KeyHolder) -> None:
         self._http = http
         self._wire = wire
         self._stop = asyncio.Event()
         self._status = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         registry = CollectorRegistry()
-        self._record = RemoteRecord(wire, metrics=lambda: families.packed(registry), stop=self._asked_to_stop)
-        intake = Intake(self._record, metrics=IngestMetrics(registry), limits=limits_of(settings), space=self._record)
-        self._grpc = OtlpGrpcServer(intake, host=settings.host, port=grpc_port)
-        self._app = OtlpHttpApp(intake)
+        self._record = RemoteRecord(
+            wire, keys=keys, metrics=lambda: families.packed(registry), stop=self._asked_to_stop
+        )
+        self._refusal: FrontDoorError | None = None
+        boundary: Boundary = PassThrough()
+        try:
+            boundary = boundary_of(settings)
+        except FrontDoorError as error:
+            self._refusal = error
+        intake = Intake(
+            self._record,
+            metrics=IngestMetrics(registry),
+            limits=limits_of(settings),
+            boundary=boundary,
+            space=self._record,
+        )
+        gate = gate_of(settings, keys)
+        self._tls = tls_of(settings)
+        credentials = self._tls.of_grpc() if self._tls else None
+        self._grpc = OtlpGrpcServer(intake, gate=gate, host=settings.host, port=grpc_port, credentials=credentials)
+        self._app = OtlpHttpApp(intake, gate=gate)
 
     async def run(self) -> int:
         """Start, say so, wait to be stopped, stop. Returns the exit status. Raises Ended."""
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._record.follow, name="wire", daemon=True).start()
+        if self._refusal is not None:  # Before a door is open, so that nothing gets past it.
+            refusal = self._refusal
+            await self._say_ready({"grpc_port": None, "refused": str(refusal), "hint": refusal.hint})
+            return 1
         try:
             port = await asyncio.to_thread(self._grpc.start)
         except PortUnavailable as error:
             message = str(error).removesuffix(f"; {error.hint}")
             await self._say_ready({"grpc_port": None, "refused": message, "hint": error.hint})
             return 1
-        service = HttpService(self._app, connections_of(raise_descriptor_limit(), SHARE_OF_OTLP_HTTP))
+        service = HttpService(self._app, connections_of(raise_descriptor_limit(), SHARE_OF_OTLP_HTTP), self._tls)
         serving = self._loop.create_task(service.serve([self._http]), name="otlp_http")
         listening = self._loop.create_task(service.listening.wait())
         stopped = self._loop.create_task(self._stop.wait())

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from access.keyring import KeyHolder, Keyring
 from spanledger.receiver.wire import Ended, Kind, Message, Wire
 from store import errors
 from store.errors import JournalClosed, StoreError
@@ -21,9 +22,14 @@ _log: Final = structlog.stdlib.get_logger(__name__)
 class RemoteRecord:
     """`collector.intake.Journal` and `collector.headroom.Space` over a wire. `follow` is the wire's receiving thread."""
 
-    def __init__(self, wire: Wire, *, metrics: Callable[[], bytes], stop: Callable[[int], None]) -> None:
-        """`metrics` gives the process's metrics. `stop` is called with the exit status when nothing more is to be taken."""
+    def __init__(
+        self, wire: Wire, *, keys: KeyHolder, metrics: Callable[[], bytes], stop: Callable[[int], None]
+    ) -> None:
+        """`keys` are kept as new as they are told. `metrics` gives the process's metrics. `stop` is called with the exit
+        status when nothing more is to be taken.
+        """
         self._wire = wire
+        self._keys = keys
         self._metrics = metrics
         self._stop = stop
         self._numbers = itertools.count(1)
@@ -90,12 +96,29 @@ class RemoteRecord:
                 self._space = tuple(message.said())
             case Kind.METRICS:
                 self._wire.send(Message(Kind.METRICS, message.number, self._metrics()))
+            case Kind.KEYS:
+                self._hear_keys(message.document)
             case Kind.ALIVE:
-                self._wire.send(message)
+                self._wire.send(message, *self._used())
             case Kind.STOP:
+                used = self._used()
+                if used:
+                    self._wire.send(*used)
                 self._stop(0)
-            case Kind.START | Kind.READY | Kind.APPEND:
+            case Kind.START | Kind.READY | Kind.APPEND | Kind.USED:
                 raise Ended(f"the other process says {message.kind.name}, which is not its to say")
+
+    def _hear_keys(self, document: bytes) -> None:
+        """Other keys hold from now on; without a document those that there are were confirmed."""
+        if document:
+            self._keys.replace(Keyring.unpacked(document))
+        else:
+            self._keys.confirm()
+
+    def _used(self) -> list[Message]:
+        """Which keys were used since this was told last; nothing where none was."""
+        used = self._keys.take_used()
+        return [Message(Kind.USED, document=msgspec.msgpack.encode(used))] if used else []
 
     def _answered(self, number: int) -> "Future[Position] | None":
         """Who waits under that number; nobody where it was given up before the answer came."""

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from access.keyring import KeyHolder, Keyring
 from spanledger.doors import Doors
 from spanledger.errors import FrontDoorError
 from spanledger.receiver import families
@@ -54,13 +56,15 @@ class Record(Protocol):
 class Receiver(Collector):
     """The receiver process of one server. Made and `stop`ped by one thread, with which its first life ends."""
 
-    def __init__(self, settings: Settings, doors: Doors, registry: CollectorRegistry) -> None:
-        """Start the process: it takes a while to be ready, and takes nothing before it is attended.
+    def __init__(self, settings: Settings, doors: Doors, registry: CollectorRegistry, keys: KeyHolder) -> None:
+        """Start the process: it takes a while to be ready, and takes nothing before it is attended. `keys` are those that
+        it begins with, and `keys.used` hears of those that it lets in.
 
         Raises FrontDoorError.
         """
         self._settings = settings
         self._doors = doors
+        self._keys = keys
         self._limits = limits_of(settings)
         self._grpc_port = doors.grpc_port
         self._numbers = itertools.count(1)
@@ -94,6 +98,11 @@ class Receiver(Collector):
         self._thread = threading.Thread(target=self._serve, args=(record,), name="receiver-heard", daemon=True)
         self._thread.start()
         return self._ready
+
+    def tell_keys(self, keyring: Keyring | None) -> None:
+        """Have it let in who has one of these keys from now on; None: those that it has are still the latest."""
+        with self._lock:
+            self._life.tell(Message(Kind.KEYS, document=keyring.packed() if keyring else b""))
 
     @property
     def problem(self) -> str | None:
@@ -142,8 +151,9 @@ class Receiver(Collector):
 
     def _born(self) -> Life:
         """A new life. Raises OSError."""
-        settings = msgspec.to_builtins(self._settings, enc_hook=str)
-        told = msgspec.msgpack.encode({"settings": settings, "grpc_port": self._grpc_port})
+        settings = msgspec.to_builtins(replace(self._settings, control_url=None), enc_hook=str)  # Not its to have.
+        keyring = self._keys.keyring.packed()
+        told = msgspec.msgpack.encode({"settings": settings, "grpc_port": self._grpc_port, "keyring": keyring})
         return Life(told, self._doors.otlp_http)
 
     def _serve(self, record: Record) -> None:
@@ -181,6 +191,9 @@ class Receiver(Collector):
                 page = self._pages.get(number)
                 if page is not None:
                     page.set_result(message.document)
+            case Kind.USED:
+                for prefix, at in message.said().items():
+                    self._keys.used(prefix, at)
             case Kind.READY:
                 self._is_ready(**message.said())
             case _:

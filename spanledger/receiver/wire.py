@@ -40,6 +40,8 @@ class Kind(IntEnum):
     METRICS = 7
     ALIVE = 8
     STOP = 9
+    KEYS = 10
+    USED = 11
 
 
 _KINDS: Final = frozenset(map(int, Kind))

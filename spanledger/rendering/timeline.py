@@ -73,8 +73,9 @@ class Timeline:
         row.add_column(width=_MARKER_WIDTH, no_wrap=True)
         row.add_column(ratio=1, overflow="fold")
         text = body.text(event.type)
-        if event.data.get("step_truncated"):
-            text.append("  (something of this step was cut)", "not bold yellow")
+        for key, done in (("step_truncated", "cut"), ("step_redacted", "redacted")):
+            if event.data.get(key):
+                text.append(f"  (something of this step was {done})", "not bold yellow")
         row.add_row(Text(offset(event.state.get("elapsed_ns")), "dim"), Text(words, style), text)
         return row
 

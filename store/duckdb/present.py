@@ -25,7 +25,8 @@ from store.model.rows import (
 from store.model.runs import status_at
 from store.model.span import Event, Particulars, Span
 from store.model.times import rfc3339
-from store.model.truncation import is_cut
+from store.model.truncation import is_cut, is_taken_out
+from store.otlp.redaction import is_redacted
 from store.otlp.truncation import is_truncated
 from store.record import Position
 
@@ -221,7 +222,7 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
         scope_version=span.scope_version,
         reasoning=span.reasoning or any(event.reasoning for event in events),
         truncated=span.truncated or any(map(is_cut, events)),
-        redacted=span.redacted,
+        redacted=span.redacted or any(map(is_taken_out, events)),
         revision=span.revision,
         position=str(Position(journal_id, span.sequence)),
         received_at=rfc3339(span.received_ns) or "",
@@ -300,6 +301,7 @@ def present_event(row: dict[str, Any], texts: dict[str, str], *, journal_id: str
         attributes=attributes,
         resource=resource,
         truncated=is_truncated(attributes, resource, scope_attributes_of(row, texts)),
+        redacted=is_redacted(attributes, resource, scope_attributes_of(row, texts)),
         position=str(Position(journal_id, row["sequence"])),
     )
 
@@ -342,6 +344,7 @@ def present_point(row: dict[str, Any], texts: dict[str, str], *, journal_id: str
         service_name=row["service_name"],
         scope_name=row["scope_name"],
         truncated=is_truncated(attributes, resource, scope_attributes_of(row, texts)),
+        redacted=is_redacted(attributes, resource, scope_attributes_of(row, texts)),
         position=str(Position(journal_id, row["sequence"])),
     )
 

@@ -66,6 +66,7 @@ from store.model.rows import (
 )
 from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
 from store.model.times import rfc3339
+from store.otlp.redaction import redactions
 from store.otlp.truncation import truncations
 from store.record import Position
 
@@ -152,6 +153,10 @@ class DuckDbReader:
             truncations=[
                 *truncations(attributes), *truncations(resource["attributes"], "resource/"),
                 *truncations(scope["attributes"], "scope/"),
+            ],
+            redactions=[
+                *redactions(attributes), *redactions(resource["attributes"], "resource/"),
+                *redactions(scope["attributes"], "scope/"),
             ],
         )  # fmt: skip
 
@@ -367,4 +372,5 @@ def _message_row(ordinal: int, message: Message) -> MessageRow:
         finish_reason=message.finish_reason,
         content_id=message.content_id,
         step_truncated=message.step_truncated,
+        step_redacted=message.step_redacted,
     )

@@ -85,16 +85,17 @@ class Tree:
 class Hanging:
     """What hangs on the tree of one trace: the usage of its leaves in order of time, and its agents below agents.
 
-    Beside it the ids of its truncated spans.
+    Beside it the ids of its spans of which something was cut, or redacted.
     """
 
     usage: pa.Table
     sub_agents: set[str]
     truncated: set[str]
+    redacted: set[str]
 
     @classmethod
     def read(cls, steps: RunSteps, number: int) -> "Hanging":
-        """Read the parents of every step of the trace, and what it marks: its agents, what carries usage, what was cut."""
+        """Read the parents of every step of the trace, and what it marks (see select_trace_marks.sql)."""
         tree = Tree.read(steps, number)
         marks = steps.keys[number].marks()
         bearing = marks.filter(marks["used"])
@@ -102,8 +103,10 @@ class Hanging:
         above = tree.topmost(numbers)
         leaves = pa.array([one not in above for one in numbers], pa.bool_())
         agents = marks.filter(marks["agent"])
-        truncated = marks.filter(marks["truncated"])["span_id"].to_pylist()
-        return cls(bearing.select(_USAGE).filter(leaves), _sub_agents(tree, agents), set(truncated))
+        truncated, redacted = (
+            set(marks.filter(marks[mark])["span_id"].to_pylist()) for mark in ("truncated", "redacted")
+        )
+        return cls(bearing.select(_USAGE).filter(leaves), _sub_agents(tree, agents), truncated, redacted)
 
 
 def usage_of(hanging: list[Hanging]) -> Iterator[Usage]:

@@ -81,16 +81,13 @@ class Telling:
         bounds = self._bounds(extents)
         hanging = [Hanging.read(self.steps, number) for number in range(len(self.steps.traces))]
         sub_agents = [one.sub_agents - {extent.root} for one, extent in zip(hanging, extents, strict=True)]
-        cut = {
-            step_id(trace.trace_id, span_id)
-            for trace, one in zip(self.steps.traces, hanging, strict=True)
-            for span_id in one.truncated
-        } | {step_id(*step) for step in self._records.cut}
+        cut = self._named([one.truncated for one in hanging], self._records.cut)
+        redacted = self._named([one.redacted for one in hanging], self._records.redacted)
         happened = merged([
             whole(frame(run, bounds)), self._stepped(Saying(known_calls), sub_agents),
             self._called(calls, is_alive=is_alive), whole(decided(decisions)), whole(evaluated(evaluations)),
         ])  # fmt: skip
-        return told(run, bounds, happened, usage_of(hanging), cut=cut)
+        return told(run, bounds, happened, usage_of(hanging), cut=cut, redacted=redacted)
 
     def _asked_calls(self) -> AskedCalls:
         found = self.engine.table(sql("select_asked_calls"), {"tenant": self.tenant, "run_id": self.run["run_id"]})
@@ -103,6 +100,14 @@ class Telling:
             return asked
 
         return AskedCalls(set(found["tool_call_id"].to_pylist()), by_step)
+
+    def _named(self, marked: list[set[str]], of_records: set[tuple[str, str]]) -> set[str]:
+        """The ids of steps that are marked: by trace those with marks of their own, and those of log records."""
+        return {
+            step_id(trace.trace_id, span_id)
+            for trace, span_ids in zip(self.steps.traces, marked, strict=True)
+            for span_id in span_ids
+        } | {step_id(*step) for step in of_records}
 
     def _bounds(self, extents: list[Extent]) -> Bounds:
         first, last = extents[0].root, extents[-1].root
@@ -185,7 +190,8 @@ class Telling:
             if pieces is not None and pieces.any:
                 step = row["trace_id"], row["span_id"]
                 cut = row["truncated"] or step in self._records.cut
-                yield Speaker(*step, row["start_ns"], row["end_ns"], pieces, row["finish_reason"], cut)
+                redacted = row["redacted"] or step in self._records.redacted
+                yield Speaker(*step, row["start_ns"], row["end_ns"], pieces, row["finish_reason"], cut, redacted)
 
     def _heard(self, number: int, row: dict[str, Any], events: list[Event]) -> Pieces | None:
         own = pieces_of(row["system_instructions"], row["input_messages"], row["output_messages"], events)

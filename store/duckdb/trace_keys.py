@@ -23,6 +23,7 @@ _NEAR: Final = (4, 128)  # Times the mean distance of steps that they are first 
 MARKS: Final = pa.schema(
     [
         ("span_id", pa.string()), ("used", pa.bool_()), ("agent", pa.bool_()), ("truncated", pa.bool_()),
+        ("redacted", pa.bool_()),
         ("agent_name", pa.string()), ("at_ns", pa.int64()), ("input_tokens", pa.int64()), ("output_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
     ]
@@ -99,7 +100,7 @@ class TraceKeys(Protocol):
         ...
 
     def marks(self) -> pa.Table:
-        """The steps that are agents, carry usage or were cut, as MARKS, in the order in which usage counts."""
+        """The steps that are agents, carry usage or were cut or redacted, as MARKS, in the order in which usage counts."""
         ...
 
 
@@ -207,11 +208,12 @@ class HeldKeys:
         marks = [
             {
                 "span_id": row["span_id"], "used": row["used"], "agent": row["kind"] == "agent",
-                "truncated": row["truncated"], "agent_name": row["agent_name"], "at_ns": row["end_ns"] or row["start_ns"],
+                "truncated": row["truncated"], "redacted": row["redacted"], "agent_name": row["agent_name"],
+                "at_ns": row["end_ns"] or row["start_ns"],
                 "input_tokens": row["input_tokens"] or 0, "output_tokens": row["output_tokens"] or 0,
                 "cost_usd": row["cost_usd"] or 0.0,
             }
-            for row in self._rows if row["used"] or row["truncated"] or row["kind"] == "agent"
+            for row in self._rows if row["used"] or row["truncated"] or row["redacted"] or row["kind"] == "agent"
         ]  # fmt: skip
         return pa.Table.from_pylist(sorted(marks, key=lambda mark: mark["at_ns"]), schema=MARKS)
 

@@ -1,7 +1,7 @@
 """Who speaks in a run: the steps for which log records do, and agents whose model calls tell for themselves.
 
 Both are worked out from few columns of the whole run. The rules are those of `store.model.trace.Trace.step_of`,
-`store.model.truncation.cut_steps` and `store.model.conversation.heard_of`.
+`store.model.truncation.cut_steps` and `redacted_steps`, and `store.model.conversation.heard_of`.
 """
 
 from dataclasses import dataclass, field
@@ -12,8 +12,9 @@ from store.duckdb.run_steps import RunSteps
 from store.duckdb.run_tree import Tree
 from store.duckdb.statements import sql
 from store.model.conversation import REPEATING_KINDS, SPEAKING_KINDS
-from store.model.truncation import has_mark
-from store.otlp.truncation import MARK
+from store.model.truncation import MARKS_BEGIN, has_mark
+from store.otlp.redaction import MARK as REDACTED
+from store.otlp.truncation import MARK as TRUNCATED
 
 _StepKey = tuple[str, str]
 
@@ -27,13 +28,14 @@ class Records:
     given: set[_StepKey] = field(default_factory=set[_StepKey])
     said: set[_StepKey] = field(default_factory=set[_StepKey])
     cut: set[_StepKey] = field(default_factory=set[_StepKey])
-    """Those that a log record names which was cut."""
+    redacted: set[_StepKey] = field(default_factory=set[_StepKey])
+    """Those that a log record names of which something was cut, or redacted."""
 
     @classmethod
     def read(cls, steps: RunSteps) -> "Records":
         rows = steps.engine.rows(sql("select_speaking_records"), {
             "tenant": steps.tenant, "trace_ids": [trace.trace_id for trace in steps.traces], "until": steps.until,
-            "mark": MARK,
+            "marks_begin": MARKS_BEGIN,
         })  # fmt: skip
         answering = steps.answering((row["trace_id"], row["response_id"]) for row in rows)
         found = cls()
@@ -44,8 +46,10 @@ class Records:
                 for named, is_so in ((found.tell, "tells"), (found.given, "given"), (found.said, "said")):
                     if row[is_so]:
                         named.add(step)
-            if row["span_id"] and any(has_mark(one["attributes"], one["pieces"]) for one in row["marked"] or ()):
-                found.cut.add((row["trace_id"], row["span_id"]))
+            if row["span_id"] and row["marked"]:
+                for named, mark in ((found.cut, TRUNCATED), (found.redacted, REDACTED)):
+                    if any(has_mark(mark, one["attributes"], one["pieces"]) for one in row["marked"]):
+                        named.add((row["trace_id"], row["span_id"]))
         return found
 
     def tell_in(self, trace_id: str) -> bool:

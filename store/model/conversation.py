@@ -43,6 +43,7 @@ class Message:
     content_id: str
     at_ns: int
     step_truncated: bool
+    step_redacted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """What of a step belongs to the conversation, and when. `truncated`: something of the step was cut."""
+    """What of a step belongs to the conversation, and when. `truncated`, `redacted`: something of the step was."""
 
     trace_id: str
     span_id: str
@@ -71,6 +72,7 @@ class Speaker:
     pieces: Pieces
     finish_reason: str | None = None
     truncated: bool = False
+    redacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,9 @@ def _given(one: Speaker) -> Iterator[tuple[str, str]]:
 def _message(one: Speaker, direction: str, message: dict[str, Any], piece: str) -> Message:
     at_ns = (one.end_ns or one.start_ns) if direction == "output" else one.start_ns
     name, reason = step_id(one.trace_id, one.span_id), message.get("finish_reason")
-    return Message(name, direction, message["role"], message["parts"], reason, piece, at_ns, one.truncated)
+    return Message(
+        name, direction, message["role"], message["parts"], reason, piece, at_ns, one.truncated, one.redacted
+    )  # fmt: skip
 
 
 def _identity(message: dict[str, Any]) -> bytes:

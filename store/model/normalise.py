@@ -24,6 +24,8 @@ from store.model.talk import Listener
 from store.model.times import rfc3339
 from store.otlp.decode import Records, decode_bodies, records_of
 from store.otlp.leaves import leaves_of
+from store.otlp.redaction import MARK as REDACTED
+from store.otlp.redaction import is_redacted
 from store.otlp.truncation import MARK, is_truncated
 from store.otlp.values import attribute_column, attribute_dicts, to_json, to_json_bytes
 from store.record import Frame, Signal
@@ -64,6 +66,7 @@ class Enclosing:
         structs = column.field(name)
         self.attributes = attribute_dicts(structs.field("attributes"))
         self.truncated = [is_truncated(attributes) for attributes in self.attributes]
+        self.redacted = [is_redacted(attributes) for attributes in self.attributes]
         self.facts = [ServiceFacts.of(attributes) for attributes in self.attributes] if name == "resource" else []
         self._urls: list[str] = column.field("schema_url").to_pylist()
         self._dropped: list[int | None] = structs.field("dropped_attributes_count").to_pylist()
@@ -166,6 +169,7 @@ def normalise_spans(
             environment=facts.environment,
             dialect=plan.dialect.name,
             truncated=MARK in plan.keys or resources.truncated[resource] or scopes.truncated[scope],
+            redacted=REDACTED in plan.keys or resources.redacted[resource] or scopes.redacted[scope],
         )
         extra = {name: column[i] for name, column in rare.items() if column[i]}
         if start_ns != span.start_ns or end_ns != span.end_ns:

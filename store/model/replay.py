@@ -62,9 +62,18 @@ class Noted:
 
 
 def told(
-    run: RunRow, bounds: Bounds, happened: Iterable[Happening], usage: Iterable[Usage], *, cut: Container[str | None]
+    run: RunRow,
+    bounds: Bounds,
+    happened: Iterable[Happening],
+    usage: Iterable[Usage],
+    *,
+    cut: Container[str | None],
+    redacted: Container[str | None],
 ) -> Iterator[ReplayEvent]:
-    """The events, positions from 0. `happened` and `usage` are in order of time; `cut` has the ids of truncated steps."""
+    """The events, positions from 0. `happened` and `usage` are in order of time.
+
+    `cut` and `redacted` have the ids of the steps of which something was cut, or redacted.
+    """
     leaves = iter(usage)
     leaf = next(leaves, None)
     input_tokens = output_tokens = 0
@@ -94,7 +103,7 @@ def told(
             at=rfc3339(one.at_ns),
             type=one.type,  # pyright: ignore[reportArgumentType] - made from the literal names below
             step_id=one.step_id,
-            data=one.data | {"step_truncated": True} if one.step_id in cut else one.data,
+            data=_marked(one, cut=cut, redacted=redacted),
             state={
                 "elapsed_ns": max(one.at_ns - bounds.begun_ns, 0) if one.at_ns else None,
                 "input_tokens": input_tokens,
@@ -105,6 +114,15 @@ def told(
             },
         )
         position += 1
+
+
+def _marked(one: Happening, *, cut: Container[str | None], redacted: Container[str | None]) -> dict[str, Any]:
+    data = one.data
+    if one.step_id in cut:
+        data = data | {"step_truncated": True}
+    if one.step_id in redacted:
+        data = data | {"step_redacted": True}
+    return data
 
 
 def frame(run: RunRow, bounds: Bounds) -> Iterator[Happening]:

@@ -189,6 +189,8 @@ class StepDetail:
     """What else the span carried: kind, status, trace_state, flags, dropped counts."""
     truncations: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """What was cut before it was recorded: `place`, `length`, `sha256`, `reason`, and `count` of dropped items."""
+    redactions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What was redacted before it was recorded: `place`, `rule`, `action`, `version` of the policy, `length`, `count`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +259,8 @@ class MessageRow:
     content_id: str
     step_truncated: bool = False
     """Whether something of the step it was read from was cut; the step's `truncations` say what."""
+    step_redacted: bool = False
+    """Whether something of that step was redacted; the step's `redactions` say what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +297,8 @@ class EventRow:
     resource: dict[str, Any]
     truncated: bool = False
     """Whether something of it, its resource or its scope was cut: their attribute `spanledger.truncated` says what."""
+    redacted: bool = False
+    """Whether something was redacted: their attribute `spanledger.redacted` says what."""
     position: str
 
 
@@ -413,6 +419,8 @@ class MetricPointRow:
     service_name: str | None
     scope_name: str | None
     truncated: bool = False
+    """As of a log record."""
+    redacted: bool = False
     """As of a log record."""
     position: str
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from store.model.span import Particulars, Span
 from store.model.trace import Trace
-from store.model.truncation import cut_steps
+from store.model.truncation import cut_steps, redacted_steps
 
 MODEL_KINDS: Final = frozenset({"llm", "embedding", "rerank"})
 _REPEATING_KINDS: Final = ("agent", "workflow")
@@ -72,6 +72,7 @@ def tally_of(trace: Trace) -> Tally:
         last_event_ns=max(end_ns, spans[-1].start_ns),
         last_received_ns=max(span.received_ns for span in spans),
         truncated=len(cut_steps(trace)),
+        redacted=len(redacted_steps(trace)),
     )
     for span in spans:
         kind = span.kind
@@ -91,7 +92,6 @@ def tally_of(trace: Trace) -> Tally:
             tally.content_present = tally.content_present or talk[span.span_id].present
         elif span.all_messages or (kind in _REPEATING_KINDS and talk[span.span_id].present):
             tally.content_present = True
-        tally.redacted += span.redacted
     return tally
 
 

@@ -22,6 +22,7 @@ from collector.intake import Intake
 from collector.limits import Limits
 from collector.metrics import IngestMetrics
 from store.record import Signal
+from tests.gates import open_gate
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def bench(make_bench: Callable[..., Bench]) -> Bench:
 
 @pytest.fixture
 def app(bench: Bench) -> Iterable[OtlpHttpApp]:
-    application = OtlpHttpApp(bench.intake)
+    application = OtlpHttpApp(bench.intake, gate=open_gate())
     yield application
     application.close()
 

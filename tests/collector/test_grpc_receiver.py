@@ -17,6 +17,7 @@ from collector.grpc import SERVICES, OtlpGrpcServer
 from collector.limits import Limits
 from store.errors import JournalFull
 from store.record import Signal
+from tests.gates import open_gate
 from tests.patience import BUSY_SECONDS
 
 Build = Callable[..., bytes]
@@ -27,7 +28,7 @@ class Door:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.server = OtlpGrpcServer(bench.intake, host="127.0.0.1", port=0)
+        self.server = OtlpGrpcServer(bench.intake, gate=open_gate(), host="127.0.0.1", port=0)
         self.port = self.server.start()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", options=[("grpc.max_send_message_length", -1)])
 
@@ -207,7 +208,7 @@ def test_stopping_lets_a_call_under_way_be_acknowledged(door: Door, traces: Buil
 def test_a_port_in_use_is_an_error_with_its_cause_and_a_hint(bench: Bench, capfd: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        server = OtlpGrpcServer(bench.intake, host="127.0.0.1", port=port)
+        server = OtlpGrpcServer(bench.intake, gate=open_gate(), host="127.0.0.1", port=port)
         with pytest.raises(PortUnavailable, match=r"Address already in use; another process listens there") as caught:
             server.start()
         server.stop(0)
@@ -216,7 +217,7 @@ def test_a_port_in_use_is_an_error_with_its_cause_and_a_hint(bench: Bench, capfd
 
 
 def test_two_servers_never_share_a_port(door: Door, bench: Bench) -> None:
-    second = OtlpGrpcServer(bench.intake, host="127.0.0.1", port=door.port)
+    second = OtlpGrpcServer(bench.intake, gate=open_gate(), host="127.0.0.1", port=door.port)
     with pytest.raises(PortUnavailable):
         second.start()
     second.stop(0)
@@ -233,7 +234,7 @@ def test_two_servers_never_share_a_port(door: Door, bench: Bench) -> None:
 def test_an_address_that_cannot_be_bound_is_an_error_that_names_it(
     bench: Bench, host: str, port: int, said: str
 ) -> None:
-    server = OtlpGrpcServer(bench.intake, host=host, port=port)
+    server = OtlpGrpcServer(bench.intake, gate=open_gate(), host=host, port=port)
     with pytest.raises(PortUnavailable, match=f"cannot listen on {host} port {port}: .*{said}"):
         server.start()
     server.stop(0)

@@ -18,6 +18,7 @@ from collector.headroom import DISK_SECONDS, Headroom, Patience, Spread
 from collector.http import OtlpHttpApp
 from collector.limits import MIB, Limits
 from store.record import Signal
+from tests.gates import open_gate
 from tests.patience import BUSY_SECONDS
 
 Build = Callable[..., bytes]
@@ -178,7 +179,7 @@ def test_over_http_the_refusal_comes_before_the_body_is_read(
     crowded: Bench, store: Store, traces: Build, cause: Callable[[Store], Any]
 ) -> None:
     http_status, reason, _ = cause(store)
-    app = OtlpHttpApp(crowded.intake)
+    app = OtlpHttpApp(crowded.intake, gate=open_gate())
     answered = asyncio.run(exchange(app, [traces()]))
     app.close()
     assert (answered.status, answered.headers["retry-after"], answered.chunks_read) == (http_status, "2", 0)
@@ -193,7 +194,7 @@ def test_over_grpc_the_refusal_comes_before_the_body_with_retry_info_in_both_pla
     crowded: Bench, store: Store, cause: Callable[[Store], Any]
 ) -> None:
     _, reason, code = cause(store)
-    server = OtlpGrpcServer(crowded.intake, host="127.0.0.1", port=0)
+    server = OtlpGrpcServer(crowded.intake, gate=open_gate(), host="127.0.0.1", port=0)
     try:
         with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
 

@@ -21,6 +21,7 @@ from collector.http import OtlpHttpApp
 from collector.limits import Limits
 from store.errors import JournalClosed, JournalFailed, JournalFull
 from store.record import Signal
+from tests.gates import open_gate
 
 Ask = Callable[..., Answered]
 Build = Callable[..., bytes]
@@ -234,7 +235,7 @@ def test_a_content_length_that_is_no_number_is_refused(ask: Ask, length: str) ->
 
 def small_app(make_bench: Callable[..., Bench], **limits: Any) -> tuple[Bench, OtlpHttpApp]:
     bench = make_bench(Limits(**limits))
-    return bench, OtlpHttpApp(bench.intake)
+    return bench, OtlpHttpApp(bench.intake, gate=open_gate())
 
 
 @pytest.mark.parametrize(
@@ -359,7 +360,7 @@ def test_a_cancelled_request_keeps_its_place_until_its_thread_is_done(
 
 
 def test_the_lifespan_is_followed_and_shutdown_waits_for_what_is_being_stored(bench: Bench, traces: Build) -> None:
-    app = OtlpHttpApp(bench.intake)
+    app = OtlpHttpApp(bench.intake, gate=open_gate())
 
     async def life() -> list[str]:
         events = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]

@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from structlog.testing import LogCapture
 
 from collector.admission import DecodingGate
+from collector.boundary import Passed
 from collector.errors import DecoderPanicked, Overloaded
 from collector.intake import LOG_SECONDS, Outcome
 from collector.refusal import REMEDY
@@ -67,8 +68,8 @@ def test_a_request_of_which_all_is_refused_is_not_stored(bench: Bench, traces: B
 
 def test_only_what_the_boundary_lets_through_becomes_durable(make_bench: Callable[..., Bench], traces: Build) -> None:
     class Redacting:
-        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
-            return decode(decoded.signal, decoded.body.replace(b"secret", b"******"))
+        def apply(self, tenant: str, decoded: Decoded) -> Passed:
+            return Passed(decode(decoded.signal, decoded.body.replace(b"secret", b"******")))
 
     bench = make_bench(boundary=Redacting())
     bench.intake.accept(Signal.TRACES, traces({"name": "my secret"}))
@@ -77,7 +78,7 @@ def test_only_what_the_boundary_lets_through_becomes_durable(make_bench: Callabl
 
 def test_when_the_boundary_fails_nothing_is_stored(make_bench: Callable[..., Bench], traces: Build) -> None:
     class Broken:
-        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+        def apply(self, tenant: str, decoded: Decoded) -> Passed:
             raise RuntimeError("no policy")
 
     bench = make_bench(boundary=Broken())
@@ -110,7 +111,7 @@ def test_a_panic_of_the_decoder_becomes_an_error_that_can_be_answered(
     panic = type("PanicException", (BaseException,), {})
 
     class Panicking:
-        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+        def apply(self, tenant: str, decoded: Decoded) -> Passed:
             raise panic("called unwrap on an Err")
 
     bench = make_bench(boundary=Panicking())
@@ -120,7 +121,7 @@ def test_a_panic_of_the_decoder_becomes_an_error_that_can_be_answered(
 
 def test_an_interrupt_is_not_taken_for_a_panic(make_bench: Callable[..., Bench], traces: Build) -> None:
     class Interrupted:
-        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+        def apply(self, tenant: str, decoded: Decoded) -> Passed:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -141,9 +142,9 @@ def test_what_is_decoded_of_a_request_is_gone_while_it_waits_for_the_disk(
     seen: list[weakref.ref[Any]] = []
 
     class Watching:
-        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+        def apply(self, tenant: str, decoded: Decoded) -> Passed:
             seen.extend((weakref.ref(decoded), weakref.ref(decoded.batch)))
-            return decoded
+            return Passed(decoded)
 
     bench = make_bench(boundary=Watching())
     bench.journal.gate.clear()
@@ -169,9 +170,9 @@ def test_a_request_is_decoded_inside_the_gate_and_waits_for_the_disk_outside(
             seen.append("out")
 
     class Watching:
-        def apply(self, tenant: str, decoded: Decoded) -> Decoded:
+        def apply(self, tenant: str, decoded: Decoded) -> Passed:
             seen.append("boundary")
-            return decoded
+            return Passed(decoded)
 
     def watched_decode(signal: Signal, body: bytes) -> Decoded:
         seen.append("decode")

@@ -15,6 +15,7 @@ from collector.grpc import SERVICES, OtlpGrpcServer
 from collector.http import OtlpHttpApp
 from collector.limits import KIB, Limits
 from store.record import FrameDraft, Position, Signal
+from tests.gates import open_gate
 from tests.patience import BUSY_SECONDS
 
 Build = Callable[..., bytes]
@@ -49,7 +50,7 @@ def test_a_crowd_of_large_bodies_never_holds_more_than_the_bound_and_the_refused
     chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
     bench = make_bench(Limits(bytes_in_flight_max=1_000_000, http_threads=8))
     journal = bench.intake._journal = SlowJournal(bench)
-    app = OtlpHttpApp(bench.intake)
+    app = OtlpHttpApp(bench.intake, gate=open_gate())
 
     async def crowd() -> list[Answered]:
         return await asyncio.gather(*(exchange(app, chunks) for _ in range(64)))
@@ -72,7 +73,7 @@ def test_a_body_whose_length_says_that_it_does_not_fit_now_is_refused_unread(
 ) -> None:
     body = traces({"name": "x" * 1000})
     bench = make_bench(Limits(bytes_in_flight_max=1500))
-    app = OtlpHttpApp(bench.intake)
+    app = OtlpHttpApp(bench.intake, gate=open_gate())
     bench.journal.gate.clear()
 
     async def late() -> Answered:
@@ -113,7 +114,7 @@ async def stalled(app: OtlpHttpApp, begun: asyncio.Event, drip_seconds: float | 
 
 def test_senders_that_dawdle_over_their_bodies_hold_no_thread(make_bench: Callable[..., Bench], traces: Build) -> None:
     bench = make_bench(Limits(http_threads=1))
-    app = OtlpHttpApp(bench.intake)
+    app = OtlpHttpApp(bench.intake, gate=open_gate())
 
     async def beside() -> int:
         began = [asyncio.Event() for _ in range(50)]
@@ -141,7 +142,7 @@ def test_a_body_that_rests_or_takes_too_long_is_refused_and_its_connection_close
     make_bench: Callable[..., Bench], limits: dict[str, float], drip_seconds: float | None
 ) -> None:
     bench = make_bench(Limits(**limits))
-    app = OtlpHttpApp(bench.intake)
+    app = OtlpHttpApp(bench.intake, gate=open_gate())
 
     async def refused() -> Answered:
         return await stalled(app, asyncio.Event(), drip_seconds)
@@ -159,7 +160,7 @@ def grpc_bench(make_bench: Callable[..., Bench]) -> Bench:
 
 @pytest.fixture
 def server(grpc_bench: Bench) -> Iterator[OtlpGrpcServer]:
-    started = OtlpGrpcServer(grpc_bench.intake, host="127.0.0.1", port=0)
+    started = OtlpGrpcServer(grpc_bench.intake, gate=open_gate(), host="127.0.0.1", port=0)
     yield started
     started.stop(1)
 
@@ -194,7 +195,7 @@ def test_a_grpc_sender_that_goes_away_is_counted_as_such(
 ) -> None:
     began, never = threading.Event(), threading.Event()
     bench = make_bench()
-    patient = OtlpGrpcServer(bench.intake, host="127.0.0.1", port=0)
+    patient = OtlpGrpcServer(bench.intake, gate=open_gate(), host="127.0.0.1", port=0)
 
     def nothing() -> Iterator[bytes]:
         began.set()
@@ -224,7 +225,7 @@ def test_grpc_bodies_that_are_larger_than_those_before_are_counted_when_they_are
 ) -> None:
     bench = make_bench(Limits(bytes_in_flight_max=1_000_000, grpc_body_bytes_expected=1000))
     bench.journal.gate.clear()
-    server = OtlpGrpcServer(bench.intake, host="127.0.0.1", port=0)
+    server = OtlpGrpcServer(bench.intake, gate=open_gate(), host="127.0.0.1", port=0)
     body = traces({"name": "x" * 600_000})
     with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as opened, ThreadPoolExecutor(1) as sender:
         export = opened.unary_unary(f"/{SERVICES[Signal.TRACES]}/Export")

@@ -30,6 +30,7 @@ from collector.grpc import OtlpGrpcServer
 from collector.http import OtlpHttpApp
 from collector.limits import MIB
 from store.record import Signal
+from tests.gates import open_gate
 from tests.patience import BUSY_SECONDS
 
 
@@ -53,14 +54,14 @@ class UvicornInThread:
 
 @pytest.fixture
 def http_port(bench: Bench) -> Iterator[int]:
-    server = UvicornInThread(OtlpHttpApp(bench.intake))
+    server = UvicornInThread(OtlpHttpApp(bench.intake, gate=open_gate()))
     yield server.port
     server.close()
 
 
 @pytest.fixture
 def grpc_port(bench: Bench) -> Iterator[int]:
-    server = OtlpGrpcServer(bench.intake, host="127.0.0.1", port=0)
+    server = OtlpGrpcServer(bench.intake, gate=open_gate(), host="127.0.0.1", port=0)
     yield server.start()
     server.stop(1)
 

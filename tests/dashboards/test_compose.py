@@ -16,6 +16,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 import yaml
 
+from spanledger.gatehouse import read_key_file
+from spanledger.settings import SETTINGS
+
 REPOSITORY = Path(__file__).parents[2]
 PROVISIONING = REPOSITORY / "dashboards" / "provisioning"
 SERVICES = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
@@ -92,6 +95,33 @@ def test_prometheus_scrapes_the_port_that_spanledger_serves():
     assert host in SERVICES
     assert port in arguments_of("EXPOSE")[0].split()
     assert f":{port}/healthz" in arguments_of("HEALTHCHECK")[0]
+
+
+def test_prometheus_has_a_credential_of_its_own():
+    compose = parsed(REPOSITORY / "docker-compose.yml")
+    (job,) = parsed(REPOSITORY / "dashboards" / "prometheus.yml")["scrape_configs"]
+    path = job["authorization"]["credentials_file"]
+    assert path == SERVICES["spanledger"]["environment"]["SPANLEDGER_METRICS_KEY_FILE"]
+    assert SERVICES["prometheus"]["secrets"] == [PurePosixPath(path).name]
+    for name, file in SERVICES["spanledger"]["environment"].items():
+        assert file == f"/run/secrets/{PurePosixPath(file).name}"
+        assert PurePosixPath(file).name in SERVICES["spanledger"]["secrets"]
+        assert name.removeprefix("SPANLEDGER_").lower() in {setting.name for setting in SETTINGS}
+    assert set(compose["secrets"]) == set(SERVICES["spanledger"]["secrets"])
+
+
+def test_the_keys_that_make_makes_are_keys_and_are_made_once(tmp_path):
+    (tmp_path / "Makefile").write_text((REPOSITORY / "Makefile").read_text())
+    files = {one["file"] for one in parsed(REPOSITORY / "docker-compose.yml")["secrets"].values()}
+    times: list[dict[str, str]] = []
+    for _ in range(2):
+        subprocess.run(["make", "secrets"], cwd=tmp_path, check=True, capture_output=True)
+        times.append({path.name: read_key_file(path) for path in (tmp_path / "secrets").iterdir()})
+    made, again = times
+    assert {f"./secrets/{name}" for name in made} == files
+    assert made == again
+    assert len(set(made.values())) == len(made)
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
 
 
 def test_grafana_asks_the_prometheus_of_compose():

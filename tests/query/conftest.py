@@ -41,6 +41,7 @@ from store.model.rows import (
 )
 from store.record import DEFAULT_TENANT, Position
 from tests.builders import JOURNAL_ID
+from tests.gates import open_gate
 
 
 def _page(rows: list[Any], limit: int, cursor: str | None) -> Page[Any]:
@@ -212,7 +213,11 @@ def waiter() -> FakeWaiter:
 @pytest.fixture
 def api(reader: FakeReader, waiter: FakeWaiter) -> Iterator[TestClient]:
     app = create_app(
-        reader=reader, waiter=waiter, registry=CollectorRegistry(), limits=ReadLimits(wait_seconds_max=0.05)
+        reader=reader,
+        waiter=waiter,
+        registry=CollectorRegistry(),
+        gate=open_gate(),
+        limits=ReadLimits(wait_seconds_max=0.05),
     )
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client

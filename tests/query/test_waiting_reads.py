@@ -10,6 +10,7 @@ from query import view
 from query.app import create_app
 from query.view import ReadLimits
 from tests.builders import JOURNAL_ID, make_run
+from tests.gates import open_gate
 
 READS = [
     "/v1/runs",
@@ -55,7 +56,7 @@ def test_a_position_already_in_the_view_costs_no_wait(api, reader, waiter):
 def test_a_waiting_read_is_answered_when_the_view_arrives(reader, waiter):
     reader.run_rows = [make_run()]
     limits = ReadLimits(wait_seconds_max=30)
-    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), limits=limits)
+    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=open_gate(), limits=limits)
     with TestClient(app) as api, ThreadPoolExecutor(1) as thread:
         answer = thread.submit(api.get, "/v1/runs", params={"min_position": f"{JOURNAL_ID}:3"})
         assert waiter.waiting.wait(10)
@@ -64,7 +65,13 @@ def test_a_waiting_read_is_answered_when_the_view_arrives(reader, waiter):
 
 
 def test_waiting_reads_give_up_when_the_service_stops(reader, waiter):
-    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), limits=ReadLimits(wait_seconds_max=30))
+    app = create_app(
+        reader=reader,
+        waiter=waiter,
+        registry=CollectorRegistry(),
+        gate=open_gate(),
+        limits=ReadLimits(wait_seconds_max=30),
+    )
     with TestClient(app) as api, ThreadPoolExecutor(1) as thread:
         answer = thread.submit(api.get, "/v1/runs", params={"min_position": f"{JOURNAL_ID}:3"})
         assert waiter.waiting.wait(10)
@@ -77,7 +84,7 @@ def test_waiting_reads_give_up_when_the_service_stops(reader, waiter):
 def test_more_waiting_reads_than_allowed_are_refused_with_a_retry_time(reader, waiter, monkeypatch):
     monkeypatch.setattr(view, "WAITING_READS_MAX", 1)
     limits = ReadLimits(wait_seconds_max=30)
-    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), limits=limits)
+    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=open_gate(), limits=limits)
     with TestClient(app) as api, ThreadPoolExecutor(1) as thread:
         answer = thread.submit(api.get, "/v1/runs", params={"min_position": f"{JOURNAL_ID}:3"})
         assert waiter.waiting.wait(10)

@@ -1,5 +1,5 @@
 -- The log records of some traces that speak for a step, as the steps that they name: by span, or by a model's response.
--- `marked` has the texts in which a record may say that it was cut: looking for the name is cheap, reading it is not.
+-- `marked` has the texts in which a record may say that it was cut or redacted: looking for the name is cheap, reading it is not.
 SELECT
     trace_id,
     span_id,
@@ -8,7 +8,7 @@ SELECT
     bool_or(coalesce(len(input_messages), 0) > 0) AS given,
     bool_or(coalesce(len(output_messages), 0) > 0) AS said,
     list(struct_pack(attributes, pieces)) FILTER (
-        contains(attributes, $mark) OR contains(coalesce(pieces, ''), $mark)
+        contains(attributes, $marks_begin) OR contains(coalesce(pieces, ''), $marks_begin)
     ) AS marked
 FROM events
 WHERE tenant = $tenant AND trace_id IN (SELECT unnest($trace_ids)) AND sequence <= $until

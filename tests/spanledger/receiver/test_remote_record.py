@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from access.keyring import KeyHolder
 from collector.errors import answer_for
 from spanledger.receiver import families
 from spanledger.receiver.record import RemoteRecord
@@ -74,7 +75,9 @@ class Ends:
         registry = CollectorRegistry()
         near, self.wire = pair()
         self._near: Wire = near
-        self.record = RemoteRecord(near, metrics=lambda: families.packed(registry), stop=self.statuses.append)
+        self.record = RemoteRecord(
+            near, keys=KeyHolder(), metrics=lambda: families.packed(registry), stop=self.statuses.append
+        )
         self._threads = [threading.Thread(target=self.record.follow), threading.Thread(target=self._answer)]
         for thread in self._threads:
             thread.start()

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from access.keyring import KeyHolder
 from spanledger.doors import Doors, open_doors
 from spanledger.errors import FrontDoorError
 from spanledger.receiver import life, supervisor
@@ -89,13 +90,14 @@ class Running:
         self.registry = CollectorRegistry()
         self.record = Record()
         try:
-            self.receiver = Receiver(settings, self.doors, self.registry)
+            self.receiver = Receiver(settings, self.doors, self.registry, KeyHolder())
         except FrontDoorError:
             self.doors.close()
             raise
 
     def attended(self) -> "Running":
         self.grpc_port = self.receiver.attend(self.record).result(BUSY_SECONDS)
+        self.receiver.tell_keys(None)
         return self
 
     @property

@@ -21,7 +21,7 @@ from store.model.rows import DecisionRow, EvaluationRow, ReplayEvent, RunRow, To
 from store.model.span import Event, Span
 from store.model.tool_calls import name_step
 from store.model.trace import Trace, usage_leaves
-from store.model.truncation import cut_steps
+from store.model.truncation import cut_steps, redacted_steps
 
 
 def events_by_step(trace: Trace) -> dict[str, list[Event]]:
@@ -35,11 +35,19 @@ def events_by_step(trace: Trace) -> dict[str, list[Event]]:
 def speakers(traces: list[Trace]) -> list[Speaker]:
     """The steps of a run that say something, in order."""
     return [
-        Speaker(span.trace_id, span.span_id, span.start_ns, span.end_ns, pieces, span.finish_reason, cut)
+        Speaker(
+            span.trace_id,
+            span.span_id,
+            span.start_ns,
+            span.end_ns,
+            pieces,
+            span.finish_reason,
+            truncated=span.span_id in cut,
+            redacted=span.span_id in redacted,
+        )
         for trace in traces
-        for cut_here in [cut_steps(trace)]
+        for cut, redacted in [(cut_steps(trace), redacted_steps(trace))]
         for span, pieces in _speaking(trace)
-        for cut in [span.span_id in cut_here]
         if pieces.any
     ]
 
@@ -129,7 +137,9 @@ def replay(
         whole(evaluated(evaluations or [])),
     ])  # fmt: skip
     cut = {step_id(trace.trace_id, span_id) for trace in traces for span_id in cut_steps(trace)}
-    return list(told(run, bounds, happened, sorted(usage, key=lambda one: one.at_ns), cut=cut))
+    redacted = {step_id(trace.trace_id, span_id) for trace in traces for span_id in redacted_steps(trace)}
+    in_order = sorted(usage, key=lambda one: one.at_ns)
+    return list(told(run, bounds, happened, in_order, cut=cut, redacted=redacted))
 
 
 def _noted(trace: Trace, span: Span) -> Noted:
