@@ -42,7 +42,7 @@ class _Connection:
 def http_post(body: bytes) -> bytes:
     """A whole OTLP request as it goes over the wire."""
     head = (
-        "POST /v1/traces HTTP/1.1\r\nhost: server\r\ncontent-type: application/x-protobuf\r\n"
+        "POST /v1/traces HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/x-protobuf\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

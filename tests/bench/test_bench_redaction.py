@@ -9,7 +9,8 @@ def test_every_planted_value_is_gone_and_look_alikes_are_let_be() -> None:
     assert found.false_hits.total() <= FALSE_HITS_MAX * found.look_alikes.total()
     text = page(found, [Cost("history", 14_500, 20, 30, 1.2)])
     assert "| *history* | 14,500 | 20.0 | 30.0 | 1.20 |" in text
-    assert "| `card` | 29 | 100.00% | 0.000% |" in text
+    assert found.planted["card"] > 20
+    assert f"| `card` | {found.planted['card']} | 100.00% | 0.000% |" in text
 
 
 def test_the_committed_page_has_every_rule_within_its_bounds() -> None:

@@ -157,6 +157,15 @@ def body_past_a_bound() -> bytes:
     return request.SerializeToString()
 
 
+def body_with_an_address() -> bytes:
+    """A span that says what is taken out."""
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add()
+    span.name, span.trace_id, span.span_id = "letter", b"\x02" * 16, b"\x02" * 8
+    span.attributes.add(key="to").value.string_value = "Jane Doe <jane.doe@acme-letters.io>"
+    return request.SerializeToString()
+
+
 @dataclass(frozen=True, slots=True)
 class LiveServer:
     """`python -m spanledger serve` on free ports of the loopback address."""
@@ -169,11 +178,12 @@ class LiveServer:
         return self.client.post(f"{self.otlp_http}/v1/{signal}", content=body, headers=PROTOBUF).status_code
 
     def send_all(self, change: Callable[[str, bytes], bytes] = lambda _, body: body) -> None:
-        """Every capture, a record that is refused, one that is cut, a request that is refused; returns when seen."""
+        """Every capture, a record refused, one cut, one redacted, a request refused; returns when seen."""
         for signal, body in capture_bodies():
             assert self.send(signal, change(signal, body)) == 200
         assert self.send("traces", body_without_trace_id()) == 200
         assert self.send("metrics", body_past_a_bound()) == 200
+        assert self.send("traces", body_with_an_address()) == 200
         assert self.send("traces", b"\x0a\xff\x01truncated") == 400
         self.wait_until_projected()
 
@@ -262,7 +272,10 @@ def prometheus(
     folder = tmp_path_factory.mktemp("prometheus")
     configuration = (DASHBOARDS / "prometheus.yml").read_text()
     target = live_server.api.removeprefix("http://")
+    key = folder / "metrics_key"
+    key.write_text("a server without keys asks for none")
     for old, new in (
+        ("/run/secrets/metrics_key", str(key)),
         ("spanledger:8321", target),
         ("scrape_interval: 5s", "scrape_interval: 1s"),
         ("evaluation_interval: 15s", "evaluation_interval: 1s"),

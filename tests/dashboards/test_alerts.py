@@ -33,8 +33,14 @@ def test_promtool_accepts_the_rules():
     assert f"SUCCESS: {len(RULES)} rules found" in promtool("check", "rules", "alerts.yml")
 
 
-def test_promtool_accepts_the_configuration_for_compose():
-    assert "prometheus.yml is valid" in promtool("check", "config", "prometheus.yml")
+def test_promtool_accepts_the_configuration_for_compose(tmp_path):
+    secret = tmp_path / "metrics_key"
+    secret.write_text("a key")
+    configuration = (DASHBOARDS / "prometheus.yml").read_text()
+    assert configuration.count("/run/secrets/metrics_key") == 1
+    (tmp_path / "prometheus.yml").write_text(configuration.replace("/run/secrets/metrics_key", str(secret)))
+    (tmp_path / "alerts.yml").write_bytes((DASHBOARDS / "alerts.yml").read_bytes())
+    assert "prometheus.yml is valid" in promtool("check", "config", str(tmp_path / "prometheus.yml"))
 
 
 def test_each_alert_fires_on_its_cause_and_not_beside_it():
