@@ -14,21 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
-from unittest.mock import patch
 
 from prometheus_client import CollectorRegistry
 
 from bench.workloads import WORKLOADS, bodies
+from collector.boundary import PassThrough
 from collector.intake import Intake
 from collector.metrics import IngestMetrics
-from store.duckdb import engine as engine_module
-from store.duckdb.engine import Engine
+from store.duckdb.engine import CHECKPOINT_MB, GROUP_ROWS, Engine
 from store.duckdb.writer import DuckDbWriter
 from store.projection import Projection
 from store.record import Frame, FrameDraft, FrameType, Position, Signal
 
 _JOURNAL_ID: Final = "0" * 32
-_NEVER: Final = "100GB"
+_NEVER_MB: Final = 100_000
 _SEED: Final = 3
 
 
@@ -66,13 +65,12 @@ class Checkpoints:
 
 def measure(workload: str, *, spans: int, group_rows: int, log_bytes: int, folder: Path) -> Checkpoints:
     """Fill a view in `folder` (which is empty) and write a checkpoint whenever its log reaches `log_bytes`."""
-    with patch.object(engine_module, "GROUP_ROWS", group_rows), patch.object(engine_module, "CHECKPOINT", _NEVER):
-        engine = Engine(folder / "view.duckdb")
+    engine = Engine(folder / "view.duckdb", group_rows=group_rows, checkpoint_mb=_NEVER_MB)
     writer = DuckDbWriter(engine)
     writer.begin(_JOURNAL_ID)
     projection = Projection(writer)
     last = _Last()
-    intake = Intake(last, metrics=IngestMetrics(CollectorRegistry()))
+    intake = Intake(last, metrics=IngestMetrics(CollectorRegistry()), boundary=PassThrough())
     log = folder / "view.duckdb.wal"
     taken: list[float] = []
     done = 0
@@ -117,8 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.checkpoints", description=__doc__)
     parser.add_argument("--workload", choices=["history", "small"], default="small")
     parser.add_argument("--spans", type=int, default=150_000)
-    parser.add_argument("--group-rows", type=int, nargs="+", default=[122_880, engine_module.GROUP_ROWS])
-    parser.add_argument("--log-mb", type=int, default=40)
+    parser.add_argument("--group-rows", type=int, nargs="+", default=[122_880, GROUP_ROWS])
+    parser.add_argument("--log-mb", type=int, default=CHECKPOINT_MB)
     chosen = parser.parse_args(arguments)
     for group_rows in chosen.group_rows:
         with TemporaryDirectory(prefix="spanledger-checkpoints-") as folder:

@@ -6,6 +6,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from collector.errors import RedactionUnavailable
 from store.otlp.decode import Decoded
 
 
@@ -33,3 +34,11 @@ class PassThrough:
 
     def apply(self, tenant: str, decoded: Decoded) -> Passed:
         return Passed(decoded)
+
+
+class Shut:
+    """A boundary that lets nothing through: what it should have done could not be read."""
+
+    def apply(self, tenant: str, decoded: Decoded) -> Passed:
+        """Raises RedactionUnavailable."""
+        raise RedactionUnavailable("there is no policy of redaction to follow; the log says why")

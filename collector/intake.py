@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from collector.admission import Admission, DecodingGate
-from collector.boundary import Boundary, PassThrough
+from collector.boundary import Boundary
 from collector.bounds import bounded
 from collector.errors import UNFORESEEN, Answer, DecoderPanicked, answer_for
 from collector.headroom import Headroom, Space
@@ -78,19 +78,16 @@ class Intake:
         journal: Journal,
         *,
         metrics: IngestMetrics,
+        boundary: Boundary,
         limits: Limits | None = None,
-        boundary: Boundary | None = None,
         space: Space | None = None,
     ) -> None:
-        """`space` is asked before each request whether the store has room for it; None is always.
-
-        Without a `boundary` nothing is redacted, which is for tests of other things and for who turned it off.
-        """
+        """`space` is asked before each request whether the store has room for it; None is always."""
         self.limits = limits or Limits()
         self.admission = Admission(self.limits, Headroom(self.limits, space) if space else None)
         self.decoding = DecodingGate(self.limits)
         self._journal = journal
-        self._boundary = boundary or PassThrough()
+        self._boundary = boundary
         self._metrics = metrics
         self._sparing = _Sparing()
         metrics.watch_in_flight(lambda: self.admission.requests_in_flight, lambda: self.admission.bytes_in_flight)

@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client import CollectorRegistry
 
+from collector.boundary import PassThrough
 from collector.intake import Intake, Outcome
 from collector.metrics import IngestMetrics
 from store.contract import LIMIT_MAX, EvaluationFilter, Reader, RunFilter
@@ -88,7 +89,7 @@ def recorded(name: str, data: Path) -> Iterator[Recorded]:
     """Send a capture through the intake into a ledger in `data`, and wait until all of it is projected."""
     ledger = Ledger.open(data)
     try:
-        intake = Intake(ledger.journal, metrics=IngestMetrics(CollectorRegistry()))
+        intake = Intake(ledger.journal, metrics=IngestMetrics(CollectorRegistry()), boundary=PassThrough())
         outcomes = [intake.accept(body.signal, body.data) for body in bodies(name)]
         [*_, last] = [outcome.position for outcome in outcomes if outcome.position is not None]
         assert ledger.waiter.wait_for(last, PROJECTED_WITHIN_SECONDS)

@@ -24,7 +24,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from access.keyring import KeyHolder, Keyring
-from collector.boundary import Boundary, PassThrough
+from collector.boundary import Boundary, Shut
 from collector.errors import PortUnavailable
 from collector.grpc import OtlpGrpcServer
 from collector.http import OtlpHttpApp
@@ -95,7 +95,7 @@ class _Receivers:
             wire, keys=keys, metrics=lambda: families.packed(registry), stop=self._asked_to_stop
         )
         self._refusal: FrontDoorError | None = None
-        boundary: Boundary = PassThrough()
+        boundary: Boundary = Shut()  # Until there is a policy: no door opens without one, and nothing would pass it.
         try:
             boundary = boundary_of(settings)
         except FrontDoorError as error:

@@ -34,10 +34,8 @@ _TIDY_BYTES: Final = 1024 * 1024  # Of write-ahead log, which is not compressed:
 _TIDY_ROOM: Final = (
     4  # Times the log must be free on the disk: a checkpoint writes what the log says, and some indexes.
 )
-_REOPEN_SECONDS: Final = 1.0  # Between two attempts: each may replay a log of `CHECKPOINT`.
-CHECKPOINT: Final = (
-    "40MB"  # Of write-ahead log: each is short, and there is less than a second to replay after a crash.
-)
+_REOPEN_SECONDS: Final = 1.0  # Between two attempts: each may replay a log of `CHECKPOINT_MB`.
+CHECKPOINT_MB: Final = 40  # Of write-ahead log: each is short, and there is less than a second to replay after a crash.
 
 _log = structlog.get_logger("view")
 
@@ -45,10 +43,19 @@ _log = structlog.get_logger("view")
 class Engine:
     """A DuckDB file, opened by this process. `cursor()` gives every thread a connection of its own."""
 
-    def __init__(self, path: Path, *, memory_mb: int = MEMORY_MB) -> None:
-        """Open or create the file. Raises ViewError."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        memory_mb: int = MEMORY_MB,
+        group_rows: int = GROUP_ROWS,
+        checkpoint_mb: int = CHECKPOINT_MB,
+    ) -> None:
+        """Open or create the file. The engine writes a checkpoint by itself at `checkpoint_mb` of log. Raises ViewError."""
         self.path = path
         self._memory_mb = memory_mb
+        self._group_rows = group_rows
+        self._checkpoint_mb = checkpoint_mb
         self._connection = self._open()
         self._local = threading.local()
         self._cursors: list[duckdb.DuckDBPyConnection] = []
@@ -58,6 +65,7 @@ class Engine:
         self._reopen_at = 0.0
 
     def _open(self) -> duckdb.DuckDBPyConnection:
+        connection: duckdb.DuckDBPyConnection | None = None
         try:
             connection = duckdb.connect(
                 ":memory:",
@@ -67,20 +75,23 @@ class Engine:
                     "allow_community_extensions": "false",
                     "memory_limit": f"{self._memory_mb}MB",
                     "threads": str(THREADS),
-                    "checkpoint_threshold": CHECKPOINT,
+                    "checkpoint_threshold": f"{self._checkpoint_mb}MB",
                     "preserve_insertion_order": "true",
                     "python_enable_replacements": "false",
                 },
             )
             # The rows of a group can only be told where a file is attached, and ATTACH takes no parameters.
             place = str(self.path).replace("'", "''")
-            connection.execute(f"ATTACH '{place}' AS view (BLOCK_SIZE {_BLOCK_BYTES}, ROW_GROUP_SIZE {GROUP_ROWS})")
+            shape = f"BLOCK_SIZE {_BLOCK_BYTES}, ROW_GROUP_SIZE {self._group_rows}"
+            connection.execute(f"ATTACH '{place}' AS view ({shape})")
             connection.execute(_USE)
             connection.execute("SET enable_external_access = false")
             for statement in table_definitions():
                 connection.execute(statement)
             connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
+            if connection is not None:
+                _close(connection)  # Or the file would stay held, and nobody else could open it.
             raise ViewError(f"the view {self.path.name} cannot be opened: {error}") from error
         return connection
 

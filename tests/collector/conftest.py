@@ -17,6 +17,7 @@ from collector_bench import (
 )
 from prometheus_client import CollectorRegistry
 
+from collector.boundary import PassThrough
 from collector.http import OtlpHttpApp
 from collector.intake import Intake
 from collector.limits import Limits
@@ -29,6 +30,7 @@ from tests.gates import open_gate
 def make_bench() -> Callable[..., Bench]:
     def make(limits: Limits | None = None, **arguments: Any) -> Bench:
         journal, registry = RememberingJournal(), CollectorRegistry()
+        arguments.setdefault("boundary", PassThrough())
         return Bench(journal, registry, Intake(journal, metrics=IngestMetrics(registry), limits=limits, **arguments))
 
     return make

@@ -12,8 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from structlog.testing import LogCapture
 
 from collector.admission import DecodingGate
-from collector.boundary import Passed
-from collector.errors import DecoderPanicked, Overloaded
+from collector.boundary import Passed, Shut
+from collector.errors import DecoderPanicked, Overloaded, RedactionUnavailable
 from collector.intake import LOG_SECONDS, Outcome
 from collector.refusal import REMEDY
 from store.errors import JournalFull, MalformedOtlp
@@ -83,6 +83,13 @@ def test_when_the_boundary_fails_nothing_is_stored(make_bench: Callable[..., Ben
 
     bench = make_bench(boundary=Broken())
     with pytest.raises(RuntimeError, match="no policy"):
+        bench.intake.accept(Signal.TRACES, traces())
+    assert bench.journal.drafts == []
+
+
+def test_where_there_is_no_policy_to_follow_nothing_is_stored(make_bench: Callable[..., Bench], traces: Build) -> None:
+    bench = make_bench(boundary=Shut())
+    with pytest.raises(RedactionUnavailable, match="no policy"):
         bench.intake.accept(Signal.TRACES, traces())
     assert bench.journal.drafts == []
 

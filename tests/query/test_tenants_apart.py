@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from access.permissions import Role
+from collector.boundary import PassThrough
 from collector.intake import Intake
 from collector.metrics import IngestMetrics
 from query.app import create_app, described
@@ -57,7 +58,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient
     keyed = KeyedGate()
     ledger = Ledger.open(tmp_path_factory.mktemp("apart"))
     try:
-        intake = Intake(ledger.journal, metrics=IngestMetrics(CollectorRegistry()))
+        intake = Intake(ledger.journal, metrics=IngestMetrics(CollectorRegistry()), boundary=PassThrough())
         kinds = {Signal.TRACES: ExportTraceServiceRequest, Signal.LOGS: ExportLogsServiceRequest}
         position = None
         for one in json.loads((CAPTURE / "index.json").read_text()):

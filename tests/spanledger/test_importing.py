@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from prometheus_client import CollectorRegistry
 
+from collector.boundary import PassThrough
 from collector.headroom import Headroom
 from collector.intake import Intake
 from collector.limits import Limits
@@ -184,7 +185,7 @@ def space():
 @pytest.fixture
 def local(journal, space):
     limits = Limits(disk_reserve_bytes=100 * MIB)
-    intake = Intake(journal, metrics=IngestMetrics(CollectorRegistry()), limits=limits)
+    intake = Intake(journal, metrics=IngestMetrics(CollectorRegistry()), boundary=PassThrough(), limits=limits)
     return LocalIntake(intake, Headroom(limits, space))
 
 

@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client import CollectorRegistry
 
+from collector.boundary import PassThrough
 from collector.errors import DiskNearlyFull, ViewBehind
 from collector.intake import Intake
 from collector.limits import MIB
@@ -45,7 +46,13 @@ def body(trace: int, size: int) -> bytes:
 def intake_of(ledger: Ledger, **options: str) -> Intake:
     """What a server with these settings lets in."""
     settings = resolve(options, {})
-    return Intake(ledger, metrics=IngestMetrics(CollectorRegistry()), limits=limits_of(settings), space=ledger)
+    return Intake(
+        ledger,
+        metrics=IngestMetrics(CollectorRegistry()),
+        boundary=PassThrough(),
+        limits=limits_of(settings),
+        space=ledger,
+    )
 
 
 def send(intake: Intake, trace: int, size: int = MIB // 2) -> Any:

@@ -166,3 +166,15 @@ def test_a_projector_whose_engine_gave_up_goes_on_by_itself(tmp_path, no_pause):
     finally:
         ledger.close()
     assert rebuild(tmp_path).digests == digests
+
+
+def test_a_file_that_cannot_be_opened_is_let_go(tmp_path):
+    path = tmp_path / "view.duckdb"
+    engine = Engine(path)
+    engine.rows("ALTER TABLE superseded RENAME COLUMN revision TO version")
+    engine.close()
+    with pytest.raises(ViewError, match="cannot be opened") as refused:
+        Engine(path)
+    with duckdb.connect(str(path)) as other:  # While the error, and all that hangs off it, is still at hand.
+        assert other.execute("SELECT count(version) FROM superseded").fetchall() == [(0,)]
+    assert refused.value is not None
