@@ -31,7 +31,7 @@ from store.model.rules import (
     ReasoningRule,
 )
 
-NORMALISER_VERSION: Final = 4
+NORMALISER_VERSION: Final = 5
 """Raised whenever the same record would be read differently: views of another version are rebuilt."""
 
 OTHER: Final = "other"
@@ -161,7 +161,7 @@ def _event_rules(rules: Any) -> tuple[EventRule, ...]:
     return tuple(
         EventRule(
             rule.get("column"), rule.get("role", ""), rule.get("attributes", False), _kinds(rule), rule.get("value"),
-            rule.get("request", {}), rule.get("response_id"),
+            rule.get("request", {}), rule.get("response_id"), rule.get("cost"),
         )
         for rule in (rules if isinstance(rules, list) else [rules])
     )  # fmt: skip

@@ -154,7 +154,8 @@ class EventRule:
     attribute `value`; without one in a record's body, or (a span event has none) in its attributes. `attributes`: the event
     has a span's message attributes. `kinds`: of the span whose event it is. `request`: the record names a tool call that a
     model asked for: field of the request -> attribute. `response_id`: the attribute that says of which response it speaks:
-    the step is then that model call, not the span that the record names.
+    the step is then that model call, not the span that the record names. `cost`: the attribute that says what
+    that call cost, in US dollars.
     """
 
     column: str | None
@@ -164,6 +165,7 @@ class EventRule:
     value: str | None
     request: dict[str, str]
     response_id: str | None
+    cost: str | None
 
 
 @dataclass(frozen=True, slots=True)

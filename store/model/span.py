@@ -269,6 +269,7 @@ class Event:
     verdicts: list[Verdict] | None = None
     reasoning: bool = False
     finish_reason: str | None = None
+    cost_usd: float | None = None
     response_id: str | None = None
     """Set where the record speaks for the model call with this response, not for the span that it names."""
 
@@ -278,8 +279,9 @@ class Event:
 
     @property
     def speaks(self) -> bool:
-        """Whether it tells something of a step that the step's span does not: messages, calls asked for, or a verdict."""
-        return self.has_messages or bool(self.tool_requests or self.tool_definitions or self.verdicts)
+        """Whether it tells of a step what the span does not: messages, calls asked for, a verdict, what it cost."""
+        told = self.tool_requests or self.tool_definitions or self.verdicts
+        return self.has_messages or bool(told) or self.cost_usd is not None
 
     @property
     def has_messages(self) -> bool:
