@@ -116,6 +116,9 @@ def _more(dialect: Dialect, found: dict[str, list[str]]) -> None:
     found["reasoning"] = reasoning + ([_IN_MESSAGES] if "output_messages" in found else [])
     if dialect.approvals:
         found["approvals"] = [f"`{dialect.approvals.attribute}: {dialect.approvals.path}`"]
+    if dialect.toolsets:
+        source = f"`{dialect.toolsets.attribute}: {dialect.toolsets.tools}.*.{dialect.toolsets.toolset}`"
+        found.setdefault("tool_type", []).append(f"{source} (of a call that never ran)")
     if dialect.results_always_sent:
         found.setdefault("approvals", []).append("a tool's step without a result")
 

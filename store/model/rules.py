@@ -147,6 +147,20 @@ class ApprovalRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsetRule:
+    """Where a model call says of which toolset the tools are that it was offered: a JSON attribute with a list `tools`.
+
+    `name` and `toolset`: what each item calls the two. `functions`: the toolsets that hold functions of the agent's own.
+    """
+
+    attribute: str
+    tools: str
+    name: str
+    toolset: str
+    functions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class EventRule:
     """What a log record or span event of some name says about its step.
 
@@ -204,6 +218,7 @@ class Dialect:
     compose: tuple[ComposeRule, ...]
     approvals: ApprovalRule | None
     asides: Asides = NONE
+    toolsets: ToolsetRule | None = None
     results_always_sent: bool = False
     """A tool's step without a result did not run to its end: it stopped to ask somebody."""
     agents_call_models: bool = False

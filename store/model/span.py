@@ -15,12 +15,16 @@ from store.model.dialect import conversation_source
 
 @dataclass(slots=True)
 class ToolRequest:
-    """A tool call that a model asked for. `arguments` is a content id; `type`, where told, says where the tool lives."""
+    """A tool call that a model asked for. `arguments` is a content id; `type`, where told, says where the tool lives.
+
+    `toolset`: the name of the toolset that the tool was offered in, where told.
+    """
 
     id: str | None
     name: str | None
     arguments: str | None
     type: str | None = None
+    toolset: str | None = None
 
 
 @dataclass(slots=True)

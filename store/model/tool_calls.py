@@ -16,6 +16,7 @@ REQUESTING_KINDS: Final = ("llm", "other")
 """Steps whose requests count: the messages of agents, turns and workflows repeat those of the model calls below them."""
 _SOURCES: Final = {"mcp": "mcp", "builtin": "builtin", "provider_hosted": "provider_hosted"}
 """What a tool's type says of where it lives. That it is a function is also said of an MCP server's."""
+FUNCTION: Final = "function"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class ToolCall:
     result: str | None = None
     type: str | None = None
     server: str | None = None
+    toolset: str | None = None
+    supposed_source: str | None = None
+    """Where the tools of its toolset ran, of a call that never did (`store/model/toolsets.py`)."""
     requested_ns: int = 0
     asked_ns: int = 0
     waited_ns: int = 0
@@ -148,7 +152,12 @@ class ToolCall:
             return "handoff"
         if self.type in _SOURCES:
             return _SOURCES[self.type]
-        return "function" if self.executions or self.interruptions or self.refused else None
+        if self.executions:
+            return FUNCTION
+        if self.supposed_source:
+            return self.supposed_source
+        # Nothing ran that could be an MCP server's, so what a step or the toolset calls a function is one.
+        return FUNCTION if self.interruptions or self.refused or self.type == FUNCTION else None
 
     @property
     def mcp_server(self) -> str | None:
