@@ -12,6 +12,9 @@ import msgspec
 
 from store.model.dialect import conversation_source
 
+HOSTED: Final = "provider_hosted"
+"""The type of a tool that the model's provider runs: its result comes with the model's answer."""
+
 
 @dataclass(slots=True)
 class ToolRequest:
