@@ -15,12 +15,14 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from store.model.paid import REPORTED, paid_for
 from store.model.span import Span
 from store.model.trace import USAGE_KINDS
 from store.view import ViewBatch
 
 LABEL_VALUES_MAX: Final = 100  # Per label: a dashboard cannot show more, and a scrape must stay small.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_MODEL_KINDS: Final = ("llm", "embedding")
 _USAGE: Final = {name: name.removesuffix("_tokens") for name in USAGE_KINDS}
 
 
@@ -105,21 +107,37 @@ class StoreMetrics:
         tools = [(self._tool(span.tool_name), span) for span in new if span.kind == "tool"]
         _add(self._tools, Counts((tool, span.outcome) for tool, span in tools))
         self._tool_seconds.add(_seconds(tools))
-        models = [(self._model(span.model), span) for span in new if span.kind in ("llm", "embedding")]
+        models = [(self._model(span.model), span) for span in new if span.kind in _MODEL_KINDS]
         self._llm_seconds.add(_seconds(models))
         tokens: Counts[tuple[str, str]] = Counts()
-        costs: dict[tuple[str, str], float] = {}
         for model, span in models:
-            if span.cost_usd is not None and span.cost_usd > 0:  # Telemetry can say anything; a counter takes no less.
-                paid = (span.cost_source or "reported", model)
-                costs[paid] = costs.get(paid, 0.0) + span.cost_usd
             for name, label in _USAGE.items():
                 tokens[label, model] += getattr(span, name) or 0
         _add(self._tokens, tokens)
-        for labels, usd in costs.items():
-            self._cost.labels(*labels).inc(usd)
+        self._count_costs(models, batch.reported)
         started = (self._agent(whole.run.agent_name) for whole in batch.runs if whole.run.run_id not in batch.gone_runs)
         _add(self._started, Counts((agent,) for agent in started))
+
+    def _count_costs(self, models: list[tuple[str, Span]], reported: list[tuple[Span, float]]) -> None:
+        """A call counts once: a record that comes after its call was priced does not change what was counted."""
+        bills = {_key(span): usd for span, usd in reported}
+        paid = [(model, paid_for(span, bills.pop(_key(span), None) if bills else None)) for model, span in models]
+        paid += [
+            (self._model(span.model), paid_for(span, bills[_key(span)]))
+            for span, _ in reported
+            if span.kind in _MODEL_KINDS and _key(span) in bills
+        ]
+        costs: dict[tuple[str, str], float] = {}
+        for model, (usd, source) in paid:
+            if usd is not None and usd > 0:  # Telemetry can say anything; a counter takes no less.
+                labels = (source or REPORTED, model)
+                costs[labels] = costs.get(labels, 0.0) + usd
+        for labels, usd in costs.items():
+            self._cost.labels(*labels).inc(usd)
+
+
+def _key(span: Span) -> tuple[str, str, str]:
+    return span.tenant, span.trace_id, span.span_id
 
 
 def _add(counter: Counter, counts: "Counts[tuple[str, ...]]") -> None:

@@ -10,7 +10,7 @@ What is owed is written with the batch, and `settle` pays it.
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from store.model.content import Content, ContentSink
@@ -19,6 +19,7 @@ from store.model.joining import SegmentFacts, facts_of, join
 from store.model.normalise import normalise_spans
 from store.model.normalise_logs import normalise_logs
 from store.model.normalise_metrics import normalise_metrics
+from store.model.paid import PAID_KINDS, reported_by
 from store.model.prices import Prices, built_in_prices
 from store.model.runs import WholeRun, whole_run
 from store.model.span import Event, MetricPoint, Span, SpanBody
@@ -152,6 +153,7 @@ class Projection:
         batch.points = [point for point in points.values() if point.point_id not in known]
         touched = self._admit(batch, reading.spans, batch.events)
         batch.evaluations = _evaluations(batch, reading.evaluations)
+        batch.reported = list(_reported(batch, touched))
         resting = {key for key in touched if self._rests(key)}
         self._owed |= resting
         self._work_out(batch, {key: trace for key, trace in touched.items() if key not in resting})
@@ -298,3 +300,25 @@ def _evaluations(batch: ViewBatch, judged: list[Evaluation]) -> list[Evaluation]
     for one in found:
         one.revision = new[one.sequence, one.ordinal]
     return found
+
+
+def _reported(batch: ViewBatch, touched: dict[tuple[str, str], Trace]) -> Iterator[tuple[Span, float]]:
+    """See `ViewBatch.reported`. What was counted before, as priced or by an earlier record, is not told again."""
+    told: set[tuple[str, str, str]] = set()
+    for span, _ in batch.steps:
+        if span.revision == 1 and span.kind in PAID_KINDS:
+            usd = reported_by(touched[span.tenant, span.trace_id].bills(span))
+            told.add((span.tenant, span.trace_id, span.span_id))
+            if usd is not None:
+                yield span, usd
+    come = {event.event_id: event for event in batch.events if event.cost_usd is not None and event.trace_id}
+    for event in come.values():
+        trace = touched[event.tenant, event.trace_id or ""]
+        span = trace.spans.get(trace.step_of(event))
+        if span is None or span.cost_usd is not None or (span.tenant, span.trace_id, span.span_id) in told:
+            continue
+        bills = trace.bills(span)
+        usd = reported_by(bills)
+        if usd is not None and all(bill.event_id in come for bill in bills):
+            told.add((span.tenant, span.trace_id, span.span_id))
+            yield span, usd

@@ -12,7 +12,7 @@ from store.model.span import Event, MetricPoint, Span, SpanBody
 from store.model.trace import Trace
 from store.record import Position
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised with every change of the tables: a view of another version is made again from the journal."""
 
 
@@ -42,6 +42,9 @@ class ViewBatch:
     steps: list[tuple[Span, SpanBody]] = field(default_factory=list[tuple[Span, SpanBody]])
     superseded: list[tuple[Span, int]] = field(default_factory=list[tuple[Span, int]])
     """Versions that are no longer current, each with the sequence that made it so."""
+    reported: list[tuple[Span, float]] = field(default_factory=list[tuple[Span, float]])
+    """Steps of which log records say what they cost, in US dollars: those that came with this batch, and earlier ones of
+    which nobody had said it."""
     events: list[Event] = field(default_factory=list[Event])
     points: list[MetricPoint] = field(default_factory=list[MetricPoint])
     contents: list[Content] = field(default_factory=list[Content])

@@ -9,6 +9,7 @@ from store.model.content import join_pieces
 from store.model.conversation import finish_reason_of, pieces_of_step
 from store.model.ids import step_id
 from store.model.messages import parsed, read_message
+from store.model.paid import paid_for, reported_by
 from store.model.particulars import NOTHING, RunParticulars
 from store.model.prices import shown_usd
 from store.model.rows import (
@@ -168,7 +169,8 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
     outcome: Any = outcomes.get(step_id(span.trace_id, span.span_id), span.outcome)
     if outcome == "running" and not is_alive:
         outcome = "abandoned"
-    cost_source: Any = span.cost_source
+    paid = paid_for(span, reported_by(events))
+    cost_source: Any = paid.source
     told = span.particulars or _NOTHING_PARTICULAR
     return StepRow(
         step_id=step_id(span.trace_id, span.span_id),
@@ -206,7 +208,7 @@ def present_step(span: Span, *, run_id: str, seq: int, journal_id: str, content:
         cache_read_tokens=span.cache_read_tokens,
         cache_write_tokens=span.cache_write_tokens,
         reasoning_tokens=span.reasoning_tokens,
-        cost_usd=shown_usd(span.cost_usd),
+        cost_usd=shown_usd(paid.usd),
         cost_source=cost_source,
         conversation_id=span.conversation_id,
         conversation_id_source=span.conversation_source,

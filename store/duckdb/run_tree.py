@@ -94,8 +94,11 @@ class Hanging:
     redacted: set[str]
 
     @classmethod
-    def read(cls, steps: RunSteps, number: int) -> "Hanging":
-        """Read the parents of every step of the trace, and what it marks (see select_trace_marks.sql)."""
+    def read(cls, steps: RunSteps, number: int, paid: dict[str, float]) -> "Hanging":
+        """Read the parents of every step of the trace, and what it marks (see select_trace_marks.sql).
+
+        `paid`: what log records say that steps cost, by span id.
+        """
         tree = Tree.read(steps, number)
         marks = steps.keys[number].marks()
         bearing = marks.filter(marks["used"])
@@ -106,7 +109,17 @@ class Hanging:
         truncated, redacted = (
             set(marks.filter(marks[mark])["span_id"].to_pylist()) for mark in ("truncated", "redacted")
         )
-        return cls(bearing.select(_USAGE).filter(leaves), _sub_agents(tree, agents), truncated, redacted)
+        usage = _with_bills(bearing, paid) if paid else bearing
+        return cls(usage.select(_USAGE).filter(leaves), _sub_agents(tree, agents), truncated, redacted)
+
+
+def _with_bills(bearing: pa.Table, paid: dict[str, float]) -> pa.Table:
+    """The costs of steps with what log records say in place of those that no span reports."""
+    rows = zip(*(bearing[name].to_pylist() for name in ("span_id", "cost_usd", "unreported")), strict=True)
+    costs = [paid.get(span_id, usd) if unreported else usd for span_id, usd, unreported in rows]
+    return bearing.set_column(
+        bearing.schema.get_field_index("cost_usd"), "cost_usd", pa.array(costs, pa.float64())
+    )  # fmt: skip
 
 
 def usage_of(hanging: list[Hanging]) -> Iterator[Usage]:

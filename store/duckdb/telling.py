@@ -79,7 +79,10 @@ class Telling:
         known_calls = set(calls["tool_call_id"].drop_null().to_pylist())
         extents = [keys.extent() for keys in self.steps.keys]
         bounds = self._bounds(extents)
-        hanging = [Hanging.read(self.steps, number) for number in range(len(self.steps.traces))]
+        hanging = [
+            Hanging.read(self.steps, number, self._records.paid_in(trace.trace_id))
+            for number, trace in enumerate(self.steps.traces)
+        ]
         sub_agents = [one.sub_agents - {extent.root} for one, extent in zip(hanging, extents, strict=True)]
         cut = self._named([one.truncated for one in hanging], self._records.cut)
         redacted = self._named([one.redacted for one in hanging], self._records.redacted)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from store.duckdb.engine import Engine
 from store.duckdb.statements import sql
 from store.model.order import PlaceInTrace, placed
+from store.model.paid import PAID_KINDS, REPORTED
 
 END_OF_TIME: Final = 2**63 - 1
 BEFORE_TIME: Final = -1  # No step starts before 0, which is an unset start.
@@ -23,7 +24,7 @@ _NEAR: Final = (4, 128)  # Times the mean distance of steps that they are first 
 MARKS: Final = pa.schema(
     [
         ("span_id", pa.string()), ("used", pa.bool_()), ("agent", pa.bool_()), ("truncated", pa.bool_()),
-        ("redacted", pa.bool_()),
+        ("redacted", pa.bool_()), ("unreported", pa.bool_()),
         ("agent_name", pa.string()), ("at_ns", pa.int64()), ("input_tokens", pa.int64()), ("output_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
     ]
@@ -208,7 +209,8 @@ class HeldKeys:
         marks = [
             {
                 "span_id": row["span_id"], "used": row["used"], "agent": row["kind"] == "agent",
-                "truncated": row["truncated"], "redacted": row["redacted"], "agent_name": row["agent_name"],
+                "truncated": row["truncated"], "redacted": row["redacted"],
+                "unreported": row["kind"] in PAID_KINDS and row["cost_source"] != REPORTED, "agent_name": row["agent_name"],
                 "at_ns": row["end_ns"] or row["start_ns"],
                 "input_tokens": row["input_tokens"] or 0, "output_tokens": row["output_tokens"] or 0,
                 "cost_usd": row["cost_usd"] or 0.0,

@@ -1,7 +1,8 @@
 """Who speaks in a run: the steps for which log records do, and agents whose model calls tell for themselves.
 
 Both are worked out from few columns of the whole run. The rules are those of `store.model.trace.Trace.step_of`,
-`store.model.truncation.cut_steps` and `redacted_steps`, and `store.model.conversation.heard_of`.
+`store.model.paid.reported_by`, `store.model.truncation.cut_steps` and `redacted_steps`, and
+`store.model.conversation.heard_of`.
 """
 
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Records:
     cut: set[_StepKey] = field(default_factory=set[_StepKey])
     redacted: set[_StepKey] = field(default_factory=set[_StepKey])
     """Those that a log record names of which something was cut, or redacted."""
+    paid: dict[_StepKey, float] = field(default_factory=dict[_StepKey, float])
+    """What they say that steps cost, in US dollars."""
 
     @classmethod
     def read(cls, steps: RunSteps) -> "Records":
@@ -39,6 +42,7 @@ class Records:
         })  # fmt: skip
         answering = steps.answering((row["trace_id"], row["response_id"]) for row in rows)
         found = cls()
+        bills: dict[_StepKey, tuple[int, str, float]] = {}
         for row in rows:
             span_id = answering.get((row["trace_id"], row["response_id"]), row["span_id"])
             if span_id:
@@ -46,11 +50,19 @@ class Records:
                 for named, is_so in ((found.tell, "tells"), (found.given, "given"), (found.said, "said")):
                     if row[is_so]:
                         named.add(step)
+                if row["paid"] is not None:
+                    bill = row["paid"]["at_ns"], row["paid"]["event_id"], row["paid"]["cost_usd"]
+                    bills[step] = min(bills.get(step, bill), bill)
             if row["span_id"] and row["marked"]:
                 for named, mark in ((found.cut, TRUNCATED), (found.redacted, REDACTED)):
                     if any(has_mark(mark, one["attributes"], one["pieces"]) for one in row["marked"]):
                         named.add((row["trace_id"], row["span_id"]))
+        found.paid.update((step, usd) for step, (_, _, usd) in bills.items())
         return found
+
+    def paid_in(self, trace_id: str) -> dict[str, float]:
+        """What they say that steps of a trace cost, by span id."""
+        return {span_id: usd for (trace, span_id), usd in self.paid.items() if trace == trace_id}
 
     def tell_in(self, trace_id: str) -> bool:
         """Whether they tell messages of a step of a trace."""

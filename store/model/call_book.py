@@ -18,6 +18,7 @@ from store.model.call_judging import judge_refusal, judge_repetition, judge_sile
 from store.model.ids import record_id
 from store.model.span import Span, ToolRequest
 from store.model.tool_calls import REQUESTING_KINDS, Told, ToolCall, is_loose, is_silent
+from store.model.toolsets import settle_toolsets
 from store.model.trace import Given, Talk, Trace
 
 TOOLS_CALL = "tools/call"
@@ -65,6 +66,7 @@ class CallBook:
         judge_silence(self._silent)
         judge_repetition(self._calls)
         judge_refusal(self._calls)
+        settle_toolsets(self._calls)
         return sorted(self._calls, key=_first_ns)  # Of the same moment: in the order the model named them.
 
     def _open(self, call_id: str | None, name: str | None, arguments: str | None) -> ToolCall:
@@ -118,6 +120,7 @@ class CallBook:
         call.name = call.name or request.name
         call.arguments = call.arguments or request.arguments
         call.type = call.type or request.type
+        call.toolset = call.toolset or request.toolset
         return call
 
     def _read_recalled(self, spans: list[Span], talk: dict[str, Talk]) -> None:

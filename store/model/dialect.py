@@ -29,9 +29,10 @@ from store.model.rules import (
     OutcomeRule,
     Path,
     ReasoningRule,
+    ToolsetRule,
 )
 
-NORMALISER_VERSION: Final = 4
+NORMALISER_VERSION: Final = 5
 """Raised whenever the same record would be read differently: views of another version are rebuilt."""
 
 OTHER: Final = "other"
@@ -79,6 +80,7 @@ def _compile(name: str) -> Dialect:
         + base.reasoning,
         compose=tuple(_compose_rule(rule) for rule in own.get("compose", [])) + base.compose,
         approvals=ApprovalRule(**own["approvals"]) if "approvals" in own else base.approvals,
+        toolsets=_toolset_rule(own["toolsets"]) if "toolsets" in own else base.toolsets,
         results_always_sent=own.get("results_always_sent", False),
         asides=compile_asides(own, base.asides),
         resumes_keep_run_id=own.get("resumes_keep_run_id", False),
@@ -157,11 +159,17 @@ def _metadata_rule(said: dict[str, Any]) -> MetadataRule:
     return MetadataRule(frozenset(said.get("objects", ())), tuple(said.get("prefixes", ())), columns)
 
 
+def _toolset_rule(rule: dict[str, Any]) -> ToolsetRule:
+    return ToolsetRule(
+        rule["attribute"], rule["tools"], rule["name"], rule["toolset"], frozenset(rule.get("functions", ()))
+    )  # fmt: skip
+
+
 def _event_rules(rules: Any) -> tuple[EventRule, ...]:
     return tuple(
         EventRule(
             rule.get("column"), rule.get("role", ""), rule.get("attributes", False), _kinds(rule), rule.get("value"),
-            rule.get("request", {}), rule.get("response_id"),
+            rule.get("request", {}), rule.get("response_id"), rule.get("cost"),
         )
         for rule in (rules if isinstance(rules, list) else [rules])
     )  # fmt: skip

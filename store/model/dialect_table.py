@@ -103,6 +103,9 @@ def _more(dialect: Dialect, found: dict[str, list[str]]) -> None:
         for rule in rules:
             for column in [rule.column] if rule.column else ["input_messages", "output_messages"] * rule.attributes:
                 found.setdefault(column, []).append(f"event `{event}`" + (f": `{rule.value}`" if rule.value else ""))
+            if rule.cost:
+                by = f", joined by `{rule.response_id}`" if rule.response_id else ""
+                found.setdefault("cost_usd", []).append(f"record `{event}`: `{rule.cost}`{by}")
             if "arguments" in rule.request:
                 found.setdefault("arguments", []).append(f"record `{event}`, joined by `{rule.response_id}`")
     for column, sources in found.items():
@@ -113,6 +116,9 @@ def _more(dialect: Dialect, found: dict[str, list[str]]) -> None:
     found["reasoning"] = reasoning + ([_IN_MESSAGES] if "output_messages" in found else [])
     if dialect.approvals:
         found["approvals"] = [f"`{dialect.approvals.attribute}: {dialect.approvals.path}`"]
+    if dialect.toolsets:
+        source = f"`{dialect.toolsets.attribute}: {dialect.toolsets.tools}.*.{dialect.toolsets.toolset}`"
+        found.setdefault("tool_type", []).append(f"{source} (of a call that never ran)")
     if dialect.results_always_sent:
         found.setdefault("approvals", []).append("a tool's step without a result")
 

@@ -11,6 +11,8 @@ from store.model.messages import normalise_part, parsed
 
 PATH_PARTS_MAX: Final = 16  # The convention's longest path has 9; what is beyond stays one name.
 _INDEX_DIGITS_MAX: Final = 9
+_THOUGHT: Final = "thinking"
+"""What Traceloop until 0.47 gives as the role of a message that holds what Anthropic's model thought."""
 
 
 def indexed_messages(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
@@ -80,6 +82,9 @@ def _message(message: Any) -> dict[str, Any]:
         parts.extend(_blocks(content))
     parts.extend(contents)
     parts.extend(_call_part(item) for item in _ordered(message.get("tool_calls")))
+    if role == _THOUGHT:
+        role = "assistant"
+        parts = [{**part, "type": "reasoning"} if part["type"] == "text" else part for part in parts]
     result: dict[str, Any] = {"role": role if isinstance(role, str) and role else "user", "parts": parts}
     for name in ("name", "finish_reason"):
         if isinstance(message.get(name), str):

@@ -12,7 +12,7 @@ import numpy as np
 from store.model.aside_reader import read_asides, read_start
 from store.model.attributes import AttributeReader
 from store.model.columns import read_text
-from store.model.content import INLINE_BYTES_MAX, JSON, ContentSink
+from store.model.content import INLINE_BYTES_MAX, JSON, ContentSink, Pieces
 from store.model.dialect import VOCABULARY
 from store.model.evaluations import Evaluation, evaluations_of_span
 from store.model.plan import Plan, plan_of
@@ -22,6 +22,7 @@ from store.model.span import Span, SpanBody
 from store.model.speech import read_events
 from store.model.talk import Listener
 from store.model.times import rfc3339
+from store.model.toolsets import take_toolsets
 from store.otlp.decode import Records, decode_bodies, records_of
 from store.otlp.leaves import leaves_of
 from store.otlp.redaction import MARK as REDACTED
@@ -188,7 +189,7 @@ def normalise_spans(
         if (span.status_message or "") != statuses[i]:
             extra["status_message"] = statuses[i]  # As it was sent: the column has the exception's instead.
         if reader.heard:
-            listener.hear(span, reader.heard.get("input_messages"), reader.heard.get("output_messages"))
+            _hear(span, plan, attrs, reader.heard, listener)
         body = SpanBody(
             attributes=to_json(kept),
             events=to_json(reader.shrink_events(events[i])) if events[i] else "",
@@ -202,6 +203,13 @@ def normalise_spans(
             judged += evaluations_of_span(span, plan, attrs)
         result.append((span, body))
     return result
+
+
+def _hear(span: Span, plan: Plan, values: list[Any], heard: dict[str, Pieces], listener: Listener) -> None:
+    """Fill what the messages of a step say, and of which toolsets the calls are that it asked for."""
+    listener.hear(span, heard.get("input_messages"), heard.get("output_messages"))
+    if plan.toolsets is not None and span.tool_requests and plan.dialect.toolsets is not None:
+        take_toolsets(span, plan.dialect.toolsets, values[plan.toolsets])
 
 
 def _judge(span: Span, plan: Plan, values: list[Any], events: list[dict[str, Any]]) -> None:

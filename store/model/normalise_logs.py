@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from store.model.aside_reader import read_record
-from store.model.columns import read_text
+from store.model.columns import read_number, read_text
 from store.model.content import INLINE_BYTES_MAX, ContentSink, Pieces
 from store.model.dialect import dialect_of
 from store.model.evaluations import EVALUATION_EVENT, Evaluation, evaluation_of_event
@@ -124,7 +124,7 @@ def _fill(
 def _follow(
     event: Event, rule: EventRule, *, body: Any, attributes: dict[str, Any], sink: ContentSink, heard: dict[str, Pieces]
 ) -> None:
-    """What the event's own rule reads: a message from its body or an attribute, the tool call that it names."""
+    """What the event's own rule reads: a message from its body or an attribute, the tool call that it names, a cost."""
     if rule.column is not None and (rule.value is not None or body is not None):
         message = message_of(rule, body, attributes)
         if message is not None:
@@ -136,5 +136,7 @@ def _follow(
         name = read_text(attributes.get(rule.request.get("name", "")))
         type_of_tool = read_text(attributes.get(rule.request.get("type", "")))
         event.tool_requests.append(ToolRequest(call_id, name, piece, type_of_tool))
+    if rule.cost is not None:
+        event.cost_usd = read_number(attributes.get(rule.cost))
     if rule.response_id is not None:
         event.response_id = read_text(attributes.get(rule.response_id))

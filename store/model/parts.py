@@ -26,6 +26,12 @@ _PART_TYPES: Final = {
     "function_response": "tool_call_response",
     "functionResponse": "tool_call_response",
     "function_result": "tool_call_response",
+    "server_tool_use": "server_tool_call",
+    "web_search_tool_result": "server_tool_call_response",
+    "web_fetch_tool_result": "server_tool_call_response",
+    "code_execution_tool_result": "server_tool_call_response",
+    "bash_code_execution_tool_result": "server_tool_call_response",
+    "text_editor_code_execution_tool_result": "server_tool_call_response",
     "input_text": "text",
     "output_text": "text",
     "tool-approval-request": "approval_request",
@@ -74,6 +80,9 @@ def normalise_part(part: Any) -> dict[str, Any]:
             _rename(result, "id", _ANSWER_IDS)
             if "toolName" in result:
                 result["name"] = result.pop("toolName")
+        case "server_tool_call" | "server_tool_call_response":
+            _rename(result, kind, (kind, *(_RESPONSES if kind.endswith("response") else _ARGUMENTS)))
+            _rename(result, "id", ("id", "tool_use_id"))
         case "approval_request" | "approval_response":
             _ask(result, part)
         case _:

@@ -74,6 +74,8 @@ class Plan:
     reasoning: tuple[tuple[int, ReasoningRule], ...]
     compose: tuple[Composed, ...]
     approvals: ApprovalRule | None
+    toolsets: int | None
+    """The place of the attribute that `dialect.toolsets` reads."""
     conversation: tuple[int, ...]
     """The sources of the conversation id, where the dialect's best is not the only one: which of them it is from is said."""
     particulars: tuple[tuple[str, Callable[[Any], Any], tuple[int, ...]], ...]
@@ -163,6 +165,7 @@ def _make(dialect: Dialect, keys: tuple[str, ...]) -> Plan:
         compose=tuple(found for rule in dialect.compose if (found := _composed(rule, place)).parts),
         asides=dialect.asides.of_shape(keys),
         approvals=dialect.approvals if dialect.approvals and dialect.approvals.attribute in place else None,
+        toolsets=place.get(dialect.toolsets.attribute) if dialect.toolsets else None,
         conversation=_conversation(dialect, keys, sources),
         particulars=tuple(
             (column, READERS.get(column, read_text), found)

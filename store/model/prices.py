@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from store.errors import PricesUnusable
+from store.model.paid import PAID_KINDS, REPORTED
 from store.model.span import Span
 
-PRICED_KINDS: Final = frozenset({"llm", "embedding", "rerank"})
 TABLE_BYTES_MAX: Final = 4 * 1024 * 1024  # Ten thousands of entries; more is the wrong file.
 USD_PER_MILLION_MAX: Final = 1_000_000.0  # A dollar a token: more is a mistake in the unit.
 _REMEMBERED_MODELS_MAX: Final = 10_000  # Names come from telemetry and must not fill the memory.
@@ -56,9 +56,9 @@ class Prices:
     def settle(self, span: Span) -> None:
         """Say where the cost is from: as reported, else priced where a model call's tokens are known and it has a price."""
         if span.cost_usd is not None:
-            span.cost_source = "reported"
+            span.cost_source = REPORTED
             return
-        if span.input_tokens is None or span.kind not in PRICED_KINDS:
+        if span.input_tokens is None or span.kind not in PAID_KINDS:
             return
         for rate in self._of(span.provider, span.response_model, span.request_model):
             is_large_enough = not rate.input_above or (span.input_tokens or 0) > rate.input_above

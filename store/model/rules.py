@@ -147,6 +147,20 @@ class ApprovalRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsetRule:
+    """Where a model call says of which toolset the tools are that it was offered: a JSON attribute with a list `tools`.
+
+    `name` and `toolset`: what each item calls the two. `functions`: the toolsets that hold functions of the agent's own.
+    """
+
+    attribute: str
+    tools: str
+    name: str
+    toolset: str
+    functions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class EventRule:
     """What a log record or span event of some name says about its step.
 
@@ -154,7 +168,8 @@ class EventRule:
     attribute `value`; without one in a record's body, or (a span event has none) in its attributes. `attributes`: the event
     has a span's message attributes. `kinds`: of the span whose event it is. `request`: the record names a tool call that a
     model asked for: field of the request -> attribute. `response_id`: the attribute that says of which response it speaks:
-    the step is then that model call, not the span that the record names.
+    the step is then that model call, not the span that the record names. `cost`: the attribute that says what
+    that call cost, in US dollars.
     """
 
     column: str | None
@@ -164,6 +179,7 @@ class EventRule:
     value: str | None
     request: dict[str, str]
     response_id: str | None
+    cost: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +218,7 @@ class Dialect:
     compose: tuple[ComposeRule, ...]
     approvals: ApprovalRule | None
     asides: Asides = NONE
+    toolsets: ToolsetRule | None = None
     results_always_sent: bool = False
     """A tool's step without a result did not run to its end: it stopped to ask somebody."""
     agents_call_models: bool = False

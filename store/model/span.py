@@ -12,15 +12,22 @@ import msgspec
 
 from store.model.dialect import conversation_source
 
+HOSTED: Final = "provider_hosted"
+"""The type of a tool that the model's provider runs: its result comes with the model's answer."""
+
 
 @dataclass(slots=True)
 class ToolRequest:
-    """A tool call that a model asked for. `arguments` is a content id; `type`, where told, says where the tool lives."""
+    """A tool call that a model asked for. `arguments` is a content id; `type`, where told, says where the tool lives.
+
+    `toolset`: the name of the toolset that the tool was offered in, where told.
+    """
 
     id: str | None
     name: str | None
     arguments: str | None
     type: str | None = None
+    toolset: str | None = None
 
 
 @dataclass(slots=True)
@@ -269,6 +276,7 @@ class Event:
     verdicts: list[Verdict] | None = None
     reasoning: bool = False
     finish_reason: str | None = None
+    cost_usd: float | None = None
     response_id: str | None = None
     """Set where the record speaks for the model call with this response, not for the span that it names."""
 
@@ -278,8 +286,9 @@ class Event:
 
     @property
     def speaks(self) -> bool:
-        """Whether it tells something of a step that the step's span does not: messages, calls asked for, or a verdict."""
-        return self.has_messages or bool(self.tool_requests or self.tool_definitions or self.verdicts)
+        """Whether it tells of a step what the span does not: messages, calls asked for, a verdict, what it cost."""
+        told = self.tool_requests or self.tool_definitions or self.verdicts
+        return self.has_messages or bool(told) or self.cost_usd is not None
 
     @property
     def has_messages(self) -> bool:

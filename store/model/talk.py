@@ -14,7 +14,7 @@ import msgspec
 from store.model.content import JSON, TEXT, ContentSink, Pieces
 from store.model.messages import parsed, read_message
 from store.model.nesting import NotJson, read_json
-from store.model.span import Event, Span, ToolAnswer, ToolRequest, Verdict
+from store.model.span import HOSTED, Event, Span, ToolAnswer, ToolRequest, Verdict
 from store.otlp.values import to_json_bytes
 
 _ASSISTANT: Final = re.compile(rb'\s*\{\s*"role"\s*:\s*"assistant"')
@@ -30,6 +30,8 @@ _REMEMBERED_MESSAGES_MAX: Final = 100_000  # A few hundred bytes each.
 
 
 _NOTHING: Final = msgspec.Raw(b"null")
+_CONTENT: Final = {kind: kind for kind in ("server_tool_call", "server_tool_call_response")}
+"""Parts of a call that the provider runs have what it is about under their own name."""
 
 
 class _Part(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,6 +62,8 @@ class Said:
     reasoning: bool = False
     requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
     answers: list[ToolAnswer] = field(default_factory=list[ToolAnswer])
+    hosted: tuple[ToolAnswer, ...] = ()
+    """Answers that the provider gave while the model spoke: they stand beside the requests, in one message."""
     approvals: tuple[ToolRequest, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     questions: tuple[tuple[str, str], ...] = ()
@@ -89,6 +93,8 @@ class Listener:
                 if message.requests:
                     spoken.tool_requests.extend(message.requests)
                     self._keep_words(tenant, raw, message)
+                if message.hosted:
+                    spoken.tool_answers.extend(message.hosted)
                 if message.approvals:
                     spoken.approvals.extend(message.approvals)
         if given is not None:
@@ -197,10 +203,16 @@ class Listener:
             match part["type"]:
                 case "reasoning":
                     said.reasoning = True
-                case "tool_call":
-                    said.requests.append(_request(part, "id", self.put(tenant, part.get("arguments"))))
-                case "tool_call_response":
-                    said.answers.append(ToolAnswer(_text(part.get("id")), self.put(tenant, part.get("response"))))
+                case "tool_call" | "server_tool_call" as kind:
+                    asked = _request(part, "id", self.put(tenant, part.get(_CONTENT.get(kind, "arguments"))))
+                    said.requests.append(replace(asked, type=HOSTED) if _is_hosted(part) else asked)
+                case "tool_call_response" | "server_tool_call_response" as kind:
+                    result = self.put(tenant, part.get(_CONTENT.get(kind, "response")))
+                    answer = ToolAnswer(_text(part.get("id")), result)
+                    if _is_hosted(part):
+                        said.hosted += (answer,)
+                    else:
+                        said.answers.append(answer)
                 case "approval_request":
                     asked = _request(part, "tool_call_id", self.put(tenant, part.get("arguments")))
                     said.approvals += (asked,)
@@ -233,6 +245,11 @@ class Listener:
         if isinstance(value, str):
             return self._sink.put(tenant, value.encode("utf-8", "surrogatepass"), TEXT)
         return self._sink.put(tenant, to_json_bytes(value), JSON)
+
+
+def _is_hosted(part: dict[str, Any]) -> bool:
+    """Whether the provider runs the tool: by the type of the part, or (pydantic-ai) by a mark on it."""
+    return part["type"] in _CONTENT or part.get("builtin") is True
 
 
 def _request(part: dict[str, Any], id_key: str, arguments: str | None) -> ToolRequest:

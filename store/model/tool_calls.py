@@ -9,13 +9,14 @@ from typing import Final
 
 from store.model.dialect import dialect_of_scope
 from store.model.ids import step_id
-from store.model.span import Span
+from store.model.span import HOSTED, Span
 from store.model.trace import Given
 
 REQUESTING_KINDS: Final = ("llm", "other")
 """Steps whose requests count: the messages of agents, turns and workflows repeat those of the model calls below them."""
-_SOURCES: Final = {"mcp": "mcp", "builtin": "builtin", "provider_hosted": "provider_hosted"}
+_SOURCES: Final = {"mcp": "mcp", "builtin": "builtin", HOSTED: HOSTED}
 """What a tool's type says of where it lives. That it is a function is also said of an MCP server's."""
+FUNCTION: Final = "function"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class ToolCall:
     result: str | None = None
     type: str | None = None
     server: str | None = None
+    toolset: str | None = None
+    supposed_source: str | None = None
+    """Where the tools of its toolset ran, of a call that never did (`store/model/toolsets.py`)."""
     requested_ns: int = 0
     asked_ns: int = 0
     waited_ns: int = 0
@@ -79,8 +83,11 @@ class ToolCall:
 
     @property
     def answered_ns(self) -> int:
-        """When a model was first given an answer."""
-        return self.told[0].span.start_ns if self.told else 0
+        """When a model was first given an answer: as it was called, or while it spoke where its provider ran the tool."""
+        if not self.told:
+            return 0
+        span = self.told[0].span
+        return (span.end_ns or span.start_ns) if span is self.requesting else span.start_ns
 
     @property
     def steps(self) -> list[Span]:
@@ -116,7 +123,9 @@ class ToolCall:
 
     @property
     def unexecuted(self) -> bool:
-        """Whether it should have been executed, and no record says that it was."""
+        """Whether it should have been executed, and no record says that it was. What a provider runs, it need not tell."""
+        if self.type == HOSTED:
+            return False
         return not self.executed and (self.verdict == "allow" or self.outcome == "requested")
 
     @property
@@ -148,7 +157,12 @@ class ToolCall:
             return "handoff"
         if self.type in _SOURCES:
             return _SOURCES[self.type]
-        return "function" if self.executions or self.interruptions or self.refused else None
+        if self.executions:
+            return FUNCTION
+        if self.supposed_source:
+            return self.supposed_source
+        # Nothing ran that could be an MCP server's, so what a step or the toolset calls a function is one.
+        return FUNCTION if self.interruptions or self.refused or self.type == FUNCTION else None
 
     @property
     def mcp_server(self) -> str | None:

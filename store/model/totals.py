@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Final
 
 from store.model.dialect import dialect_of_scope
+from store.model.paid import Paid
 from store.model.span import Particulars, Span
 from store.model.trace import USAGE_KINDS, Trace, has_usage
 
@@ -39,8 +40,9 @@ def totals_of(traces: list[Trace]) -> Totals:
         return _NOTHING
     leaves = [span for part in parts for span in part.leaves]
     reported = _reported_by([span for part in parts for span in part.tops])
-    costs = [span.cost_usd for span in leaves if span.cost_usd is not None]
-    source = "priced" if any(span.cost_source == "priced" for span in leaves) else "reported"
+    paid = [one for part in parts for one in part.paid]
+    costs = [one.usd for one in paid if one.usd is not None]
+    source = "priced" if any(one.source == "priced" for one in paid) else "reported"
     return Totals(
         used=_added(leaves),
         reported=reported or None,
@@ -53,9 +55,13 @@ def totals_of(traces: list[Trace]) -> Totals:
 
 @dataclass(frozen=True, slots=True)
 class _Bearing:
-    """A trace's spans with usage: `covered` are the leaves below a total, `tops` the totals below no other."""
+    """A trace's spans with usage: `covered` are the leaves below a total, `tops` the totals below no other.
+
+    `paid`: what the leaves cost.
+    """
 
     leaves: list[Span]
+    paid: list[Paid]
     covered: list[Span]
     tops: list[Span]
 
@@ -80,6 +86,7 @@ def _of_trace(trace: Trace) -> _Bearing | None:
     totals = reporting | {span.span_id: span for span in bearing if span.span_id in known}
     return _Bearing(
         leaves,
+        [trace.paid(span) for span in leaves],
         [span for span in leaves if below[span.span_id] or span.span_id in reporting],
         [span for span in totals.values() if not _is_below(spans, span, marked, known)],
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from store.model.order import depths, in_order
+from store.model.paid import PAID_KINDS, Paid, paid_for, reported_by
 from store.model.span import Event, Span, ToolAnswer, ToolRequest, Verdict
 
 USAGE_KINDS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -27,6 +28,10 @@ class Trace:
     _verdicts: "list[Given] | None" = field(default=None, repr=False, compare=False)
     _responses: dict[str, str] | None = field(default=None, repr=False, compare=False)
     """Worked out when first asked for, until something comes in: half a dozen readers ask for each."""
+    _answering: dict[str, list[str]] = field(default_factory=dict[str, list[str]], repr=False, compare=False)
+    """By response: the span ids of model calls of which a version names it."""
+    _bills: dict[str, list[Event]] = field(default_factory=dict[str, list[Event]], repr=False, compare=False)
+    """Log records that say what a step cost, by what they name it by: its response, its span."""
 
     def admit(self, span: Span) -> Span | None:
         """Take in a version. Returns the version that is no longer current because of it: an older one, or `span` itself.
@@ -40,6 +45,10 @@ class Trace:
         self.first_sequence = min(self.first_sequence or span.sequence, span.sequence)
         self.last_sequence = max(self.last_sequence, span.sequence)
         span.revision = len(digests)
+        if span.response_id and span.kind == "llm":
+            answering = self._answering.setdefault(span.response_id, [])
+            if span.span_id not in answering:
+                answering.append(span.span_id)
         current = self.spans.get(span.span_id)
         if current is not None and span.rank <= current.rank:
             return span
@@ -49,6 +58,9 @@ class Trace:
 
     def hear(self, event: Event) -> None:
         """Take in a log record that speaks for one of the spans."""
+        if event.cost_usd is not None and event.event_id not in self.events:
+            for name in filter(None, (event.response_id, event.span_id)):
+                self._bills.setdefault(name, []).append(event)
         self.events[event.event_id] = event
         self._talk = self._verdicts = None
 
@@ -143,15 +155,32 @@ class Trace:
             self._verdicts = sorted(found, key=_order_of_verdicts)
         return self._verdicts
 
+    def paid(self, span: Span) -> Paid:
+        """What one of its steps cost, as its span or a log record says, else by the table of prices."""
+        return paid_for(span, reported_by(self.bills(span)) if self._bills else None)
+
+    def bills(self, span: Span) -> list[Event]:
+        """The log records that say what one of its steps cost."""
+        if not self._bills or span.kind not in PAID_KINDS:
+            return []
+        named = [event for name in (span.response_id, span.span_id) for event in self._bills.get(name or "", ())]
+        return [event for event in named if self.step_of(event) == span.span_id]
+
     def step_of(self, event: Event) -> str:
         """The span id of the step that a log record speaks for; empty where it names none."""
-        if event.response_id is not None:
-            if self._responses is None:
-                self._responses = {
-                    span.response_id: span.span_id for span in self.ordered() if span.response_id and span.kind == "llm"
-                }
-            return self._responses.get(event.response_id, event.span_id or "")
-        return event.span_id or ""
+        answering = self._answering.get(event.response_id) if event.response_id is not None else None
+        if answering is None:
+            return event.span_id or ""
+        if len(answering) == 1:
+            said = self.spans[answering[0]]
+            return said.span_id if _answers(said) == event.response_id else event.span_id or ""
+        if self._responses is None:
+            self._responses = {found: span.span_id for span in self.ordered() if (found := _answers(span))}
+        return self._responses.get(event.response_id or "", event.span_id or "")
+
+
+def _answers(span: Span) -> str | None:
+    return span.response_id if span.kind == "llm" else None
 
 
 def events_in_order(events: Iterable[Event]) -> list[Event]:

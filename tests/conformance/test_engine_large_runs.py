@@ -22,7 +22,7 @@ from store.record import DEFAULT_TENANT, Signal
 from tests.captured import recorded
 from tests.conformance.engines import ENGINES, NOON_NS, Body, EngineBench, flat, pages
 from tests.store.model.whole import content_ids, conversation
-from tests.store.spans import ASKED, spans_body
+from tests.store.spans import ASKED, logs_body, spans_body
 
 KINDS: list[dict[str, Any]] = [
     {"name": "chat", "gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": "3"},
@@ -325,6 +325,32 @@ def test_a_replay_tells_what_was_recorded_when_it_was_asked_for() -> None:
         bench.record(*(Body(Signal.TRACES, request) for request in later))
         assert [first, *begun] == whole
         assert list(bench.reader.replay(DEFAULT_TENANT, trace_id)) != whole
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_what_records_say_that_calls_cost_is_on_the_run_the_steps_and_the_replay(name: str) -> None:
+    said = {"span.type": "llm_request", "input_tokens": "10", "output_tokens": "1"}
+    calls = [
+        {"trace": 1, "span": number, "parent": 9, "start": number, "end": number + 1, "name": "call", **said,
+         "request_id": f"r{number}"}
+        for number in (1, 2, 3)
+    ]  # fmt: skip
+    turn = {"trace": 1, "span": 9, "start": 0, "end": 8, "name": "turn", "span.type": "interaction"}
+    bills = [
+        {"trace": 1, "span": 9, "at": 3, "event_name": "api_request", "claude_code.of": "a request",
+         "request_id": f"r{number}", "cost_usd": usd}
+        for number, usd in ((1, 0.5), (2, 0.25), (2, 0.25))
+    ]  # fmt: skip
+    bodies = [spans_body(turn), logs_body(*bills[:2]), spans_body(*calls), logs_body(bills[2] | {"at": 7})]
+    for come in (bodies, bodies[::-1]):
+        with engine(name, *come, *come) as bench:
+            [run] = bench.reader.runs(DEFAULT_TENANT, RunFilter(), limit=10, cursor=None).rows
+            assert (run.cost_usd, run.cost_source, run.unpriced_calls) == (0.75, "reported", 1)
+            costs = {step.span_id[:2]: (step.cost_usd, step.cost_source) for step in listed(bench, run.run_id, 9)}
+            assert costs == {
+                "09": (None, None), "01": (0.5, "reported"), "02": (0.25, "reported"), "03": (None, None),
+            }  # fmt: skip
+            assert list(bench.reader.replay(DEFAULT_TENANT, run.run_id))[-1].state["cost_usd"] == 0.75
 
 
 @pytest.mark.parametrize("capture", ["claude-agent-sdk-0.2.184", "openai-v2-2.4b0-latest", "strands-1.62-default"])

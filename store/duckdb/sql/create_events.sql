@@ -32,5 +32,6 @@ CREATE TABLE IF NOT EXISTS events (
     verdicts VARCHAR,
     reasoning BOOLEAN NOT NULL,
     finish_reason VARCHAR,
+    cost_usd DOUBLE,
     response_id VARCHAR
 );

@@ -2,7 +2,7 @@
 SELECT
     versions.rowid AS place, trace_id, span_id, parent_span_id, start_ns, end_ns, kind, outcome, service_name,
     coalesce(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens) IS NOT NULL AS used,
-    agent_name, truncated, redacted, input_tokens, output_tokens, cost_usd
+    agent_name, truncated, redacted, input_tokens, output_tokens, cost_usd, cost_source
 FROM step_versions AS versions
 ANTI JOIN (
     SELECT trace_id, span_id, revision FROM superseded

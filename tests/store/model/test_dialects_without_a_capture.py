@@ -447,3 +447,59 @@ def test_ten_thousand_numbered_messages_on_one_span() -> None:
     assert len(taken.span.input_messages or ()) == 10_000
     assert _messages(taken, taken.span.input_messages)[-1]["parts"][0]["content"] == "m9999"
     assert len(taken.attributes()) == 10_001
+
+
+def test_langsmith_says_for_whom_it_ran_and_with_what() -> None:
+    sent = {"langsmith.span.kind": "chain", "langsmith.metadata.user_id": "u-1", "langsmith.metadata.tenant_id": "acme",
+            "langsmith.metadata.ticket": "OPS-1"}  # fmt: skip
+    told = normalise_one(sent, scope="langsmith").span.told()
+    assert (told.user_id, told.end_user_tenant) == ("u-1", "acme")
+    assert json.loads(told.metadata or "") == {"user_id": "u-1", "tenant_id": "acme", "ticket": "OPS-1"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "tokens", "reason"),
+    [
+        ({"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
+          "usage": {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 6},
+                    "completion_tokens_details": {"reasoning_tokens": 3}}}, (9, 4, 6, None, 3), "stop"),
+        ({"output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}],
+          "usage": {"input_tokens_details": {"cached_tokens": 6}, "output_tokens_details": {"reasoning_tokens": 3}}},
+         (9, 4, 6, None, 3), None),
+        ({"role": "assistant", "content": [{"type": "text", "text": "hi"}], "stop_reason": "tool_use",
+          "usage": {"input_tokens": 1, "cache_read_input_tokens": 6, "cache_creation_input_tokens": 2}},
+         (9, 4, 6, 2, None), "tool_call"),
+    ],
+)  # fmt: skip
+def test_langsmith_holds_the_answers_of_wrapped_clients(
+    answer: dict[str, Any], tokens: tuple[int | None, ...], reason: str | None
+) -> None:
+    sent = {"langsmith.span.kind": "llm", "gen_ai.completion": json.dumps(answer), "gen_ai.usage.input_tokens": 9,
+            "gen_ai.usage.output_tokens": 4,
+            "gen_ai.prompt": json.dumps({"system": "Be brief.", "messages": []})}  # fmt: skip
+    taken = normalise_one(sent, scope="langsmith")
+    assert (_tokens(taken.span), taken.span.finish_reason) == (tokens, reason)
+    assert _said(taken) == [{"type": "text", "content": "hi"}]
+    assert [taken.json(piece) for piece in taken.span.system_instructions or ()] == ["Be brief."]
+
+
+def test_traceloops_thought_of_a_role_of_its_own_is_reasoning() -> None:
+    sent = {
+        "llm.request.type": "completion", "gen_ai.system": "Anthropic",
+        "gen_ai.completion.0.role": "thinking", "gen_ai.completion.0.content": "Look first.",
+        "gen_ai.completion.1.role": "assistant", "gen_ai.completion.1.finish_reason": "tool_use",
+        "gen_ai.completion.1.tool_calls.0.id": "t1", "gen_ai.completion.1.tool_calls.0.name": "look",
+    }  # fmt: skip
+    taken = normalise_one(sent, scope="opentelemetry.instrumentation.anthropic")
+    assert [message["role"] for message in _messages(taken, taken.span.output_messages)] == ["assistant", "assistant"]
+    assert _said(taken)[0] == {"type": "reasoning", "content": "Look first."}
+    assert (taken.span.reasoning, taken.span.finish_reason) == (True, "tool_call")
+
+
+def test_vercels_result_that_is_a_mere_text_is_told_without_its_quotes() -> None:
+    for key in ("ai.toolCall.result", "ai.toolCall.output"):
+        taken = normalise_one({"ai.operationId": "ai.toolCall", key: '"18C"'}, scope="ai")
+        assert taken.texts[taken.span.result or ""] == "18C"
+        assert taken.attributes()[key] == '"18C"'
+    whole = normalise_one({"ai.operationId": "ai.toolCall", "ai.toolCall.result": '{"c": 18}'}, scope="ai")
+    assert whole.json(whole.span.result) == {"c": 18}

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from model_bench import MS, NOON_NS, TENANT, TRACE, asks, is_told, key_values, make_span, trace_of
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from whole import conversation, events_by_step
@@ -47,7 +48,13 @@ def test_claude_codes_records_say_which_model_call_asked_and_what_was_said() -> 
         {"name": "assistant_response", "span": AGENT, "attributes": {"response": "Done.", "request_id": "r2"}},
         {"name": "api_request", "span": AGENT, "attributes": {"request_id": "r2"}},
     )  # fmt: skip
-    assert [event.speaks for event in events] == [True, True, True, True, False]
+    assert [event.speaks for event in events] == [
+        True,
+        True,
+        True,
+        True,
+        False,
+    ]  # A cost that is not said tells nothing.
     assert [event.has_messages for event in events] == [True, False, False, True, False]
     trace = trace_of(
         make_span(AGENT, kind="agent", until=50),
@@ -65,6 +72,17 @@ def test_claude_codes_records_say_which_model_call_asked_and_what_was_said() -> 
         ("user", AGENT, "Say hello"), ("assistant", LAST, "Done."),
     ]  # fmt: skip
     assert trace.talk()[ASKING].present is False  # That it asked is known; what it said is not.
+
+
+@pytest.mark.parametrize(
+    ("said", "usd"),
+    [(0.25, 0.25), ("0.25", 0.25), (0, 0.0), ("much", None), (True, None), (float("nan"), None), ([0.25], None)],
+)
+def test_claude_codes_records_say_what_a_request_cost(said: Any, usd: float | None) -> None:
+    attributes = {"request_id": "r1", "cost_usd": said, "cost_usd_micros": 250_000}
+    [event], _ = _read({"name": "api_request", "span": AGENT, "attributes": attributes})
+    assert (event.cost_usd, event.response_id, event.speaks) == (usd, "r1", usd is not None)
+    assert '"cost_usd":' in event.attributes  # Whatever is made of it, it is kept as it was sent.
 
 
 def test_a_record_of_a_response_that_no_step_has_speaks_for_the_span_that_it_names() -> None:

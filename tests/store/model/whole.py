@@ -123,10 +123,12 @@ def replay(
         name_step(traces[0].root() or spans[0]),
         name_step(traces[-1].root() or spans[-1]),
     )
-    leaves = [leaf for trace in traces for leaf in usage_leaves(trace.spans.values(), trace)]
+    leaves = [(trace, leaf) for trace in traces for leaf in usage_leaves(trace.spans.values(), trace)]
     usage = [
-        Usage(leaf.end_ns or leaf.start_ns, leaf.input_tokens or 0, leaf.output_tokens or 0, leaf.cost_usd or 0.0)
-        for leaf in leaves
+        Usage(
+            leaf.end_ns or leaf.start_ns, leaf.input_tokens or 0, leaf.output_tokens or 0, trace.paid(leaf).usd or 0.0
+        )
+        for trace, leaf in leaves
     ]
     happened = merged([
         whole(frame(run, bounds)),
