@@ -3,11 +3,14 @@
 While the engine writes one batch (it holds no interpreter lock) the next is placed among what the view holds. Whether the
 engine answers from before or from after the commit is chance; laid over with the batch, both are the same answer. Traces
 that the batch touched are remembered whole until it is written, so nobody asks for them here.
+
+Traces and ties that were never laid over, and that the view did not hold at the start, are not asked for at all.
 """
 
 from collections.abc import Iterable
 
 from store.model.trace import Trace
+from store.sightings import Sightings
 from store.view import StoredSegment, ViewBatch, Writer
 
 
@@ -15,7 +18,11 @@ class Unwritten:
     """`store.view.Lookups`, with a batch laid over. One thread's."""
 
     def __init__(self, writer: Writer) -> None:
+        """Looks at every trace that the view holds, some 2 us each. Raises ViewError."""
         self._writer = writer
+        self._traces, self._ties = Sightings(), Sightings()
+        self._traces.note(writer.trace_keys())
+        self._ties.note(writer.ties())
         self._segments: dict[tuple[str, str], StoredSegment] = {}
         self._events: set[str] = set()
         self._points: set[str] = set()
@@ -27,21 +34,27 @@ class Unwritten:
             for whole in (batch.runs if batch else ())
             for joined in whole.segments
         }
+        self._traces.note(self._segments)
+        self._traces.note((one.tenant, one.trace_id) for one in (batch.events if batch else ()) if one.speaks)
+        self._ties.note(tied for segment in self._segments.values() for tied in segment.facts.ties)
         self._events = {event.event_id for event in batch.events} if batch else set()
         self._points = {point.point_id for point in batch.points} if batch else set()
 
     def traces(self, keys: Iterable[tuple[str, str]]) -> list[Trace]:
-        return self._writer.traces(keys)
+        known = self._traces.among(keys)
+        return self._writer.traces(known) if known else []
 
     def segments(self, keys: Iterable[tuple[str, str]]) -> list[StoredSegment]:
         wanted = set(keys)
         laid = [segment for key, segment in self._segments.items() if key in wanted]
-        return laid + self._others(self._writer.segments(wanted))
+        known = self._traces.among(wanted)
+        return laid + self._others(self._writer.segments(known) if known else [])
 
     def tied(self, ties: Iterable[int]) -> list[StoredSegment]:
         wanted = frozenset(ties)
         laid = [segment for segment in self._segments.values() if not wanted.isdisjoint(segment.facts.ties)]
-        return laid + self._others(self._writer.tied(wanted))
+        known = self._ties.among(wanted)
+        return laid + self._others(self._writer.tied(known) if known else [])
 
     def owed(self) -> frozenset[tuple[str, str]]:
         return self._writer.owed()

@@ -1,6 +1,6 @@
 """What the projector hands to an engine: one batch, to be written in one transaction with the position it reaches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -100,6 +100,14 @@ class Writer(Lookups, Protocol):
 
     def begin(self, journal_id: str) -> None:
         """Make an empty view of a journal."""
+        ...
+
+    def trace_keys(self) -> Iterator[tuple[str, str]]:
+        """(tenant, trace id) of everything that `traces` and `segments` would find; some may come twice."""
+        ...
+
+    def ties(self) -> Iterator[int]:
+        """Every tie that `tied` would find a segment by; some may come twice."""
         ...
 
     def prepare(self, batch: ViewBatch) -> Any:

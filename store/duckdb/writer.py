@@ -1,6 +1,6 @@
 """Writes view batches: rows are appended from Arrow, runs are replaced whole, and the position goes with them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,14 @@ class DuckDbWriter:
     def owed(self) -> frozenset[tuple[str, str]]:
         self._owed = frozenset((row["tenant"], row["trace_id"]) for row in self._engine.rows(sql("select_owed")))
         return self._owed
+
+    def trace_keys(self) -> Iterator[tuple[str, str]]:
+        for batch in self._engine.batches(sql("select_trace_keys")):
+            yield from zip(batch["tenant"].to_pylist(), batch["trace_id"].to_pylist(), strict=True)
+
+    def ties(self) -> Iterator[int]:
+        for batch in self._engine.batches(sql("select_ties")):
+            yield from batch["tie"].to_pylist()
 
     def known_events(self, ids: list[str]) -> set[str]:
         return (
