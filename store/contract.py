@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from store.model.rows import (
+    AccessRow,
     AgentRow,
     ContentRow,
     DecisionRow,
@@ -121,6 +122,18 @@ class PromptFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccessFilter:
+    """Access records: all conditions hold together; None does not filter. `run`: any id of it."""
+
+    who: str | None = None
+    action: str | None = None
+    run: str | None = None
+    outcome: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ViewStatus:
     """How far the view is: `position` of the last frame it holds (None: none yet) and what could not be projected."""
 
@@ -200,6 +213,10 @@ class Reader(Protocol):
 
     def prompts(self, tenant: str, where: PromptFilter, *, limit: int, cursor: str | None) -> Page[PromptRow]:
         """Prompts by text, the one that was first seen last before the others."""
+        ...
+
+    def accesses(self, tenant: str, where: AccessFilter, *, limit: int, cursor: str | None) -> Page[AccessRow]:
+        """Access records, the latest in the record first."""
         ...
 
     def content(self, tenant: str, content_id: str) -> ContentRow:

@@ -40,6 +40,8 @@ class RemoteRecord:
 
     def append(self, draft: FrameDraft) -> Position:
         """Blocks until the frame is on the disk. Raises what the journal raises there, and JournalClosed."""
+        if draft.signal is None:
+            raise ValueError("telemetry alone goes over the wire as frames")
         done: Future[Position] = Future()
         with self._lock:
             if self._over:

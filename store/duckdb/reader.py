@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from store.contract import (
+    AccessFilter,
     AgentFilter,
     EvaluationFilter,
     EventFilter,
@@ -19,7 +20,7 @@ from store.contract import (
     ViewStatus,
 )
 from store.duckdb import dimensions
-from store.duckdb.cursors import keyset, make_cursor, paged, step_place
+from store.duckdb.cursors import keyset, make_cursor, paged, record_place, step_place
 from store.duckdb.engine import Engine
 from store.duckdb.present import (
     attributes_of,
@@ -27,6 +28,7 @@ from store.duckdb.present import (
     inline_content,
     is_alive,
     pieces_in,
+    present_access,
     present_call,
     present_decision,
     present_evaluation,
@@ -49,6 +51,7 @@ from store.model.ids import split_step_id
 from store.model.order import PlaceInTrace
 from store.model.replay import Times
 from store.model.rows import (
+    AccessRow,
     AgentRow,
     ContentRow,
     DecisionRow,
@@ -251,6 +254,14 @@ class DuckDbReader:
 
     def prompts(self, tenant: str, where: PromptFilter, *, limit: int, cursor: str | None) -> Page[PromptRow]:
         return dimensions.prompts(self._engine, tenant, where, limit=limit, cursor=cursor)
+
+    def accesses(self, tenant: str, where: AccessFilter, *, limit: int, cursor: str | None) -> Page[AccessRow]:
+        rows = self._engine.rows(sql("select_access_records"), {
+            "tenant": tenant, "who": where.who, "action": where.action, "run": where.run, "outcome": where.outcome,
+            "since_ns": where.since_ns, "until_ns": where.until_ns, **record_place(cursor), "limit": limit + 1,
+        })  # fmt: skip
+        journal_id = self._journal_id()
+        return paged(rows, limit, lambda row: present_access(row, journal_id=journal_id), "sequence", "ordinal")
 
     def content(self, tenant: str, content_id: str) -> ContentRow:
         rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": [content_id]})
