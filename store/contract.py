@@ -35,10 +35,14 @@ LIMIT_MAX = 1000  # Rows in one page: at a few KB a row a page stays a few MB.
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """Some rows, and where the next ones begin: None at the end. The cursor is opaque."""
+    """Some rows, and where the next ones begin: None at the end. The cursor is opaque.
+
+    `inlined` are the ids of content that stands in the rows itself, where the rows do not name it.
+    """
 
     rows: list[Row]
     next_cursor: str | None
+    inlined: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

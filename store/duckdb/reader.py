@@ -117,9 +117,11 @@ class DuckDbReader:
         found = steps.page(_place_in(steps, cursor), limit + 1)
         shown = found[:limit]
         before = steps.number_of(shown[0]) if shown and cursor else 0
-        rows = self._present(row, steps, shown, before=before, inline=inline)
+        inlined: set[str] = set()
+        rows = self._present(row, steps, shown, before=before, inlined=inlined if inline else None)
         last = shown[-1] if len(found) > limit else None
-        return Page(rows, make_cursor(steps.traces[last.trace].trace_id, *last.at) if last else None)
+        cursor = make_cursor(steps.traces[last.trace].trace_id, *last.at) if last else None
+        return Page(rows, cursor, frozenset(inlined))
 
     def step(self, tenant: str, step_id: str) -> StepDetail:
         ids = split_step_id(step_id)
@@ -135,7 +137,7 @@ class DuckDbReader:
             raise NotFound(f"there is no step {step_id!r}")
         row = rows[0]
         place = steps.place_of(number, row["span_id"], row["start_ns"])
-        [shown] = self._present(runs[0], steps, [place], before=steps.number_of(place), inline=False)
+        [shown] = self._present(runs[0], steps, [place], before=steps.number_of(place))
         texts = self._texts(tenant, pieces_in(row))
         extra = msgspec.json.decode(row["extra"]) if row["extra"] else {}
         resource = msgspec.json.decode(texts.get(row["resource"], '{"attributes":{}}'))
@@ -289,8 +291,15 @@ class DuckDbReader:
         ]  # fmt: skip
 
     def _present(
-        self, run: dict[str, Any], steps: RunSteps, shown: list[Placed], *, before: int, inline: bool
+        self,
+        run: dict[str, Any],
+        steps: RunSteps,
+        shown: list[Placed],
+        *,
+        before: int,
+        inlined: set[str] | None = None,
     ) -> list[StepRow]:
+        """Steps as rows; with `inlined` their content stands in them, and its ids are added to that."""
         journal_id = self._journal_id()
         outcomes, alive = self._outcomes(steps.tenant, [run["run_id"]]), is_alive(run, self._clock_ns())
         spans = steps.spans(shown)
@@ -305,12 +314,13 @@ class DuckDbReader:
         servers = {number: steps.mcp_servers(number, asked) for number, asked in clients.items()}
         contents = [content_of(span, said) for span, said in zip(spans, events, strict=True)]
         texts: dict[str, str] = {}
-        if inline:
-            texts = self._texts(steps.tenant, {piece for one in contents for ids in one.values() for piece in ids})
+        if inlined is not None:
+            inlined |= {piece for one in contents for ids in one.values() for piece in ids}
+            texts = self._texts(steps.tenant, inlined)
         return [
             present_step(
                 span, run_id=run["run_id"], seq=before + offset, journal_id=journal_id, outcomes=outcomes, is_alive=alive,
-                content=inline_content(content, texts) if inline else dict(content),
+                content=dict(content) if inlined is None else inline_content(content, texts),
                 events=said, mcp_servers=servers[one.trace],
             )
             for offset, (one, span, said, content) in enumerate(zip(shown, spans, events, contents, strict=True))

@@ -111,6 +111,7 @@ class Journal:
             raise ValueError(f"a tenant's name has at most {TENANT_BYTES_MAX} bytes: {draft.tenant[:40]}...")
         self._refuse_if_over()
         pending = _Pending(draft, root_of(draft.leaves), Future())
+        pending.done.set_running_or_notify_cancel()  # Whoever stops waiting must not take the commit down with it.
         # Under the gate nothing is queued behind the mark that ends the writer: it would wait for ever.
         with self._gate:
             self._refuse_if_over()
