@@ -28,6 +28,7 @@ from query.problems import access_problem, bad_parameter, unrecordable_problem
 from query.trail import (
     DOOR,
     PURPOSE_HEADER,
+    WITHHOLD_HEADER,
     Kind,
     Note,
     Trail,
@@ -36,6 +37,7 @@ from query.trail import (
     call_of,
     peer_of,
     purpose_of,
+    without_content,
 )
 from store.errors import BadQuery
 
@@ -43,6 +45,7 @@ STILL_SECONDS: Final = 0.25  # Between two looks whether the key of a stream is 
 # What a stranger may ask for, literally: whatever else a path can be written as is not on the list.
 _PUBLIC: Final = frozenset({"/healthz", "/readyz"})
 _METRICS: Final = "/metrics"
+_WITHHOLD: Final = WITHHOLD_HEADER.encode()
 _PURPOSE: Final = PURPOSE_HEADER.encode()
 _FIRST_ERROR: Final = 400
 LOG_SECONDS: Final = 1.0  # Between two lines of one reason: strangers must not fill the disk with wrong keys.
@@ -176,6 +179,9 @@ class Guarded:
         scope["principal"] = who
         self._gate.rates.spend_request(who)
         scope["purpose"] = purpose_of([value for name, value in scope["headers"] if name.lower() == _PURPOSE])
+        withheld = [value for name, value in scope["headers"] if name.lower() == _WITHHOLD]
+        if withheld:
+            who = scope["principal"] = without_content(who, withheld)
         return who
 
     async def _refused(self, scope: Scope, error: AccessError) -> None:

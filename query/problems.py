@@ -115,8 +115,8 @@ def access_problem(error: AccessError) -> Response:
 def unrecordable_problem(error: Exception) -> Response:
     """Why content is not shown although its reader may see it."""
     detail = (
-        f"who reads content is recorded before it is shown, and now it cannot be: {error}. Metadata is still answered "
-        "(runs and steps for a caller without permissions for content); free disk space or restart the server, and try again"
+        f"who reads content is recorded before it is shown, and now it cannot be: {error}. Metadata is answered all the "
+        "same: ask with the header `spanledger-withhold: content`. Free disk space or restart the server for the rest"
     )
     return problem(503, "access-unrecordable", "The access cannot be recorded", detail, headers={"Retry-After": "5"})
 

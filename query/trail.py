@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
@@ -29,6 +29,7 @@ from store.access_records import CONTENT_IDS_MAX, AccessRecord, digest_of_filter
 from store.errors import BadQuery, StoreError
 from store.record import DEFAULT_TENANT, Position
 
+WITHHOLD_HEADER: Final = "spanledger-withhold"
 PURPOSE_HEADER: Final = "spanledger-purpose"
 PURPOSE_BYTES_MAX: Final = 512  # A ticket and a sentence. It is stored with each record.
 ALONE_SECONDS: Final = 1.0  # Between two refusals of which each is written before it is answered.
@@ -144,6 +145,16 @@ def must_be_recorded(who: Principal, kind: Kind, note: Note, *, ok: bool) -> boo
     return may_see or kind is not Kind.REPLAY
 
 
+def without_content(who: Principal, values: Sequence[bytes] = (b"content",)) -> Principal:
+    """The caller as one who sees metadata alone, as it asked to be. Raises BadQuery for another wish than that.
+
+    So that whoever may see content can look while nothing can be recorded.
+    """
+    if list(values) != [b"content"]:
+        raise BadQuery(WITHHOLD_HEADER, "is `content` or is not sent")
+    return replace(who, permissions=who.permissions.difference(_CONTENT))
+
+
 def purpose_of(values: Sequence[bytes]) -> str | None:
     """What the header says. Raises BadQuery, which repeats nothing of it."""
     if not values:
@@ -207,8 +218,7 @@ class Trail:
         if must is None:
             return
         if asked.purpose is not None:
-            redacted = await asyncio.to_thread(self._redact, who.tenant, asked.purpose)
-            asked = Asked(call=asked.call, peer=asked.peer, query=asked.query, purpose=redacted, door=asked.door)
+            asked = replace(asked, purpose=await asyncio.to_thread(self._redact, who.tenant, asked.purpose))
         record = record_of(who, kind, asked, note, at_ns=self._clock_ns(), failed=not ok)
         try:
             await _durable(self._log(who.tenant, [record]), self._seconds_max)

@@ -11,8 +11,10 @@ from dataclasses import fields
 from itertools import chain, islice
 from typing import Final
 
+import structlog
+
 from query.new_steps import new_steps
-from query.trail import RECORD_SECONDS_MAX, Asked, Kind, Note, must_be_recorded, record_of
+from query.trail import RECORD_SECONDS_MAX, Asked, Kind, Note, must_be_recorded, record_of, without_content
 from query.view import TenantReader
 from spanledger.errors import FrontDoorError
 from spanledger.local_user import local_principal
@@ -28,6 +30,8 @@ from store.record import Position
 CATCH_UP_SECONDS: Final = 600.0  # A folder that was never projected is projected whole; people can interrupt it.
 _CLOSE_SECONDS: Final = 5.0
 
+_log: Final = structlog.stdlib.get_logger(__name__)
+
 
 class LocalRecord:
     """The record in a data folder that this process has opened itself. What it shows is recorded before it is returned."""
@@ -41,8 +45,9 @@ class LocalRecord:
     def runs(self, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
         reader, note = self._reader()
         page = reader.runs(where, limit=limit, cursor=cursor)
-        self._keep(Kind.CONTENT, "runs", note, where)
-        return page
+        if self._kept_or_withheld("runs", note, where):
+            return page
+        return self._reader()[0].runs(where, limit=limit, cursor=cursor)
 
     def accesses(self, where: AccessFilter, *, limit: int, cursor: str | None) -> Page[AccessRow]:
         reader, note = self._reader()
@@ -60,12 +65,26 @@ class LocalRecord:
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
         reader, note = self._reader()
         steps = new_steps(lambda start, rows: reader.new_steps(start, limit=rows), after, limit=limit)
-        self._keep(Kind.CONTENT, "tail", note)
-        return steps
+        if self._kept_or_withheld("tail", note):
+            return steps
+        reader, _ = self._reader()
+        return new_steps(lambda start, rows: reader.new_steps(start, limit=rows), after, limit=limit)
 
     def _reader(self) -> tuple[TenantReader, Note]:
         note = Note()
         return TenantReader(self._ledger.reader, self._who, set(), note), note
+
+    def _kept_or_withheld(self, command: str, note: Note, where: RunFilter | None = None) -> bool:
+        """Record a list. False where that cannot be: from then on metadata alone is shown, which an incident needs."""
+        try:
+            self._keep(Kind.CONTENT, command, note, where)
+        except FrontDoorError as error:
+            if where is not None and where.q is not None:
+                raise
+            _log.warning("content_withheld", cause=str(error))
+            self._who = without_content(self._who)
+            return False
+        return True
 
     def _keep(self, kind: Kind, command: str, note: Note, where: RunFilter | AccessFilter | None = None) -> None:
         """Record what is about to be shown. Raises FrontDoorError where that cannot be."""

@@ -20,7 +20,7 @@ from access.permissions import Permission, Role
 from access.refusals import ENTRIES_MAX, Refusal
 from query.app import create_app
 from query.guard import Declaration, UndeclaredRoute, check_declared, needs
-from query.trail import PURPOSE_BYTES_MAX, PURPOSE_HEADER, Kind, Trail, purpose_of
+from query.trail import PURPOSE_BYTES_MAX, PURPOSE_HEADER, WITHHOLD_HEADER, Kind, Trail, purpose_of
 from query.view import ViewOf
 from store.access_records import CONTENT_IDS_MAX, digest_of_filter, digest_of_ids
 from store.errors import BadQuery, JournalFailed, JournalFull
@@ -462,3 +462,17 @@ def test_a_commit_that_fails_later_keeps_the_count(log):
     log.kept.clear()
     trail.write_refusals()
     assert [record.count for record in log.records] == [1]
+
+
+@pytest.mark.parametrize("call", RECORDED)
+def test_whoever_asks_without_content_is_shown_metadata_while_nothing_can_be_recorded(client, keyed, log, call):
+    log.failure = FULL
+    answer = ask(client, call, keyed.make(Role.AUDITOR), **{WITHHOLD_HEADER: "content"})
+    refused = RECORDED[call] == "access" or CALLS[call]["x-permission"] == "read_content"
+    assert answer.status_code == ({"access": 503}.get(RECORDED[call], 403) if refused else 200)
+    assert not any(word in answer.text for word in WORDS.values())
+
+
+def test_another_wish_than_to_go_without_content_is_refused(client, keyed):
+    answer = ask(client, "GET /v1/steps", keyed.make(Role.AUDITOR), **{WITHHOLD_HEADER: "everything"})
+    assert (answer.status_code, answer.json()["parameter"]) == (422, WITHHOLD_HEADER)

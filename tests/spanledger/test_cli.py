@@ -106,7 +106,7 @@ def test_import_without_a_server_then_runs_replay_tail_and_rebuild(command, tmp_
 
     accesses = [json.loads(line) for line in command("access", "--data", data).out.splitlines()]
     assert {one["who"] for one in accesses} == {local_user()}
-    assert [one["call"] for one in accesses][:2] == ["replay", "replay"]
+    assert [one["call"] for one in accesses][:3] == ["tail", "replay", "replay"]
     first, second = command("rebuild", "--data", data), command("rebuild", "--data", data)
     assert first.status == 0
     assert first.out == second.out
