@@ -5,11 +5,14 @@ the same time, so every change is one transaction that also moves the revision, 
 number. SQLite runs without a write-ahead log: its rollback journal is safe for processes that come and go, needs no
 shared memory, and the store is written a few times a day.
 
+A change is also a line in an outbox, of the same transaction: whoever holds the journal records it there and takes it out. It
+may be recorded twice, under one id, and never not at all.
+
 The schema has a version. An older store is brought up to date when it is opened, a newer one is refused.
 """
 
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -39,12 +42,14 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
+from access import outbox
 from access.errors import ControlError, ControlUnusable, ControlVersionUnknown, KeyRefused
 from access.keyring import KEYS_MAX, Keyring
-from access.keys import KeyRecord
+from access.keys import KeyRecord, rfc3339
+from access.outbox import KeyChange
 from access.permissions import Permission, Role
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 CONTROL: Final = "control.sqlite3"
 BUSY_SECONDS: Final = 5.0  # Another process may be in the middle of a change, which takes milliseconds.
 DEAD_SECONDS_KEPT: Final = 24 * 3600.0  # A dead key is told why for a day; later it is unknown, and still in the list.
@@ -101,7 +106,12 @@ def _to_2(connection: Connection) -> None:
         connection.execute(text(f"ALTER TABLE keys ADD COLUMN {name} INTEGER"))
 
 
-_MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_to_1, _to_2)
+def _to_3(connection: Connection) -> None:
+    """What was changed and is not in a record yet."""
+    connection.execute(CreateTable(outbox.TABLE))
+
+
+_MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_to_1, _to_2, _to_3)
 
 
 class Control:
@@ -151,28 +161,41 @@ class Control:
             rows = connection.execute(select(_keys).order_by(_keys.c.created_at.desc()))
             return [_record(row) for row in rows.mappings()]
 
-    def add(self, key: KeyRecord) -> bool:
-        """Keep a key; False where its digest is kept already. Raises KeyRefused."""
+    def add(self, key: KeyRecord, *, by: str = outbox.NOBODY) -> bool:
+        """Keep a key; False where its digest is kept already. `by` is who made it. Raises KeyRefused."""
         with self._connection(writes=True) as connection:
             if connection.execute(select(_keys.c.prefix).where(_keys.c.digest == key.digest)).first():
                 return False
             _insert(connection, key)
+            outbox.put(connection, key.created_at, "key_create", key, by)
         return True
 
-    def rotate(self, prefix: str, successor: KeyRecord, *, old_until: float) -> None:
+    def rotate(self, prefix: str, successor: KeyRecord, *, old_until: float, by: str = outbox.NOBODY) -> None:
         """Keep `successor` in place of a key, which may be used until `old_until`. Raises KeyRefused."""
         with self._connection(writes=True) as connection:
             old = _live(connection, prefix, successor.created_at)
             _insert(connection, successor)
             ends = old_until if old.expires_at is None else min(old.expires_at, old_until)
             connection.execute(update(_keys).where(_keys.c.prefix == prefix).values(expires_at=ends))
+            outbox.put(connection, successor.created_at, "key_rotate", successor, by, old_until=rfc3339(ends) or "")
 
-    def revoke(self, prefix: str, now: float) -> None:
+    def revoke(self, prefix: str, now: float, *, by: str = outbox.NOBODY) -> None:
         """Let a key be of no use from now on. Raises KeyRefused."""
         with self._connection(writes=True) as connection:
-            _live(connection, prefix, now)
+            key = _live(connection, prefix, now)
             connection.execute(update(_keys).where(_keys.c.prefix == prefix).values(revoked_at=now))
             _moved(connection)
+            outbox.put(connection, now, "key_revoke", key, by)
+
+    def changes(self) -> list[KeyChange]:
+        """The oldest changes that are not known to be recorded, `outbox.CHANGES_MAX` at most."""
+        with self._connection(writes=False) as connection:
+            return outbox.waiting(connection)
+
+    def recorded(self, changes: Iterable[KeyChange]) -> None:
+        """These changes are durable in a record: they need not be kept here."""
+        with self._connection(writes=True) as connection:
+            outbox.take_out(connection, changes)
 
     def find(self, named: str, now: float) -> KeyRecord:
         """The live key of a prefix, or of a name that only one has. Raises KeyRefused."""
@@ -327,4 +350,4 @@ def _cause(error: SQLAlchemyError) -> str:
     return " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
 
 
-__all__ = ["CONTROL", "SCHEMA_VERSION", "Control", "ControlError", "control_url", "sqlite_file"]
+__all__ = ["CONTROL", "SCHEMA_VERSION", "Control", "ControlError", "KeyChange", "control_url", "sqlite_file"]

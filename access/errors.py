@@ -1,16 +1,24 @@
 """Why somebody is not let in, and why the control store cannot be used. No message ever has a credential in it."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from access.keys import KeyRecord
+
 
 class AccessError(Exception):
     """A caller may not do what it asked for, or it cannot be found out whether it may."""
 
 
 class Unauthenticated(AccessError):
-    """Nobody knows who this is: no credential, or one that is not valid. `reason` is a constant word for logs."""
+    """Nobody knows who this is: no credential, or one that is not valid. `reason` is a constant word for logs; `key` is
+    the one that was presented, where it was this server's and may not be used any more.
+    """
 
-    def __init__(self, message: str, reason: str = "unknown") -> None:
+    def __init__(self, message: str, reason: str = "unknown", *, key: "KeyRecord | None" = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.key = key
 
 
 class Forbidden(AccessError):

@@ -17,6 +17,7 @@ from access.keyring import KeyHolder
 from access.keys import KEY_MARK
 from access.permissions import ALL_PERMISSIONS, Principal
 from access.rates import KeyRates, Rates
+from access.refusals import Refusals
 from access.tokens import TokenVerifier
 
 OPEN_TENANT: Final = "default"
@@ -39,9 +40,11 @@ class Gate:
         rates: Rates | None = None,
         hosts: Collection[str] | None = None,
         metrics_open: bool = False,
+        refusals: Refusals | None = None,
     ) -> None:
         """`trusting`: everybody is let in for as long as there never was a key (a server on loopback). `hosts`: the names
         that a Host header may have, without ports; None does not look. `metrics_open`: `/metrics` needs no credential.
+        `refusals`: where the doors of this process count what they refuse.
         """
         self._holder = holder
         self._trusting = trusting and tokens is None
@@ -49,6 +52,7 @@ class Gate:
         self._hosts = None if hosts is None else frozenset(one.lower() for one in hosts)
         self.rates = KeyRates(rates or Rates())
         self.metrics_open = metrics_open
+        self.refusals = refusals or Refusals()
         self._threads = ThreadPoolExecutor(
             TOKEN_THREADS, thread_name_prefix="tokens"
         )  # Started when the first one comes.

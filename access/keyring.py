@@ -64,9 +64,9 @@ def check(key: KeyRecord, now: float) -> None:
     """Raises Unauthenticated for a key that is revoked or expired."""
     match key.state(now):
         case "revoked":
-            raise Unauthenticated(f"the key {key.prefix} was revoked on {rfc3339(key.revoked_at)}", "revoked")
+            raise Unauthenticated(f"the key {key.prefix} was revoked on {rfc3339(key.revoked_at)}", "revoked", key=key)
         case "expired":
-            raise Unauthenticated(f"the key {key.prefix} expired on {rfc3339(key.expires_at)}", "expired")
+            raise Unauthenticated(f"the key {key.prefix} expired on {rfc3339(key.expires_at)}", "expired", key=key)
         case _:
             pass
 

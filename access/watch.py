@@ -21,6 +21,7 @@ from access.keys import KeyRecord
 
 POLL_SECONDS: Final = 0.25
 USED_SECONDS: Final = 60.0  # Between two times that the use of keys is written down.
+SETTINGS: Final = "settings"  # Who made the keys that are given in files.
 _STOP_SECONDS_MAX: Final = 6.0  # It may be waiting for a database that is busy.
 
 _log: Final = structlog.stdlib.get_logger(__name__)
@@ -47,8 +48,13 @@ class KeyWatch:
         if make:
             self._control = Control.open(url)
             for key in make:
-                self._control.add(key)
+                self._control.add(key, by=SETTINGS)
         self._look()
+
+    @property
+    def control(self) -> Control | None:
+        """The control store; None as long as there is none."""
+        return self._control
 
     def start(self) -> None:
         self._thread.start()

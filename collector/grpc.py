@@ -15,12 +15,15 @@ from contextlib import closing
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from threading import Event
 from typing import Final, NoReturn
+from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from access.errors import AccessError
 from access.gate import Gate
 from access.permissions import Permission, Principal
+from access.refusals import refusal_of
 from collector.admission import Ticket
 from collector.answers import POSITION_HEADER, export_response, retry_info, short, status
 from collector.errors import Answer, BodyTooSlow, ClientDisconnected, MalformedBody, PortUnavailable, message_for
@@ -33,6 +36,7 @@ SERVICES: Final = {
     Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
     Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
 }
+DOOR: Final = "otlp-grpc"
 PORT_MAX: Final = 65535
 REFUSING_THREADS: Final = 4  # a refusal takes well under a millisecond
 EXPECTED_SHARE: Final = 16  # After one huge body there is still room for as many calls at once.
@@ -141,9 +145,14 @@ class OtlpGrpcServer:
 
     def _admitted(self, context: grpc.ServicerContext) -> Principal:
         metadata = [(name, value) for name, value in context.invocation_metadata() if isinstance(value, str)]
-        who = self._gate.admit_waiting([value for name, value in metadata if name == "authorization"])
-        who.require(Permission.WRITE)
-        self._gate.rates.spend_request(who)
+        who: Principal | None = None
+        try:
+            who = self._gate.admit_waiting([value for name, value in metadata if name == "authorization"])
+            who.require(Permission.WRITE)
+            self._gate.rates.spend_request(who)
+        except AccessError as error:
+            self._gate.refusals.note(refusal_of(error, door=DOOR, peer=_address(context.peer()), who=who))
+            raise
         return who
 
     def _accept(
@@ -182,6 +191,11 @@ class OtlpGrpcServer:
         raise ClientDisconnected(
             "the sender went away before its body was whole, or sent more than the bound and was told so by gRPC"
         ) from cause
+
+
+def _address(peer: str) -> str:
+    """The address of what gRPC calls a peer: `ipv4:127.0.0.1:4711`, `ipv6:%5B::1%5D:4711`."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]") or peer
 
 
 def _has_ended(context: grpc.ServicerContext) -> bool:

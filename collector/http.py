@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from access.errors import Unauthenticated
+from access.errors import AccessError, Unauthenticated
 from access.gate import Gate
 from access.permissions import Permission, Principal
+from access.refusals import refusal_of
 from collector.admission import Ticket
 from collector.answers import POSITION_HEADER, export_response, status, to_json
 from collector.encoding import CONTENT_ENCODINGS, decompress, encoding_of
@@ -41,6 +42,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PROTOBUF: Final = "application/x-protobuf"
+DOOR: Final = "otlp-http"
 JSON: Final = "application/json"
 PATHS: Final = {f"/v1/{signal.label}": signal for signal in Signal}
 
@@ -59,6 +61,8 @@ class _Request:
     authorization: tuple[str, ...]
     other_key: bool
     """Whether there is an `x-api-key`, which is not read."""
+    peer: str | None
+    """The address that it came from."""
 
     @classmethod
     def of(cls, scope: Scope) -> "_Request":
@@ -76,6 +80,7 @@ class _Request:
             host=tuple(values.get("host", ())),
             authorization=tuple(values.get("authorization", ())),
             other_key="x-api-key" in values,
+            peer=scope["client"][0] if scope.get("client") else None,
         )
 
 
@@ -138,12 +143,17 @@ class OtlpHttpApp:
         await response.send(send)
 
     async def _admitted(self, request: _Request) -> Principal:
-        self._gate.check_target(request.path, request.query)
-        self._gate.check_host(request.host)
-        found = self._gate.admit(request.authorization, other_header=request.other_key)
-        who = await asyncio.wrap_future(found) if isinstance(found, Future) else found
-        who.require(Permission.WRITE)
-        self._gate.rates.spend_request(who)
+        who: Principal | None = None
+        try:
+            self._gate.check_target(request.path, request.query)
+            self._gate.check_host(request.host)
+            found = self._gate.admit(request.authorization, other_header=request.other_key)
+            who = await asyncio.wrap_future(found) if isinstance(found, Future) else found
+            who.require(Permission.WRITE)
+            self._gate.rates.spend_request(who)
+        except AccessError as error:
+            self._gate.refusals.note(refusal_of(error, door=DOOR, peer=request.peer, who=who))
+            raise
         return who
 
     async def _export(self, signal: Signal | None, request: _Request, receive: Receive) -> _Response:

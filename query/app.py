@@ -18,6 +18,7 @@ from query.guard import Guarded, check_declared, declared, needs
 from query.measure import Measured
 from query.parameters import refuse_repeated
 from query.routes import (
+    access,
     agents,
     contents,
     evaluations,
@@ -30,19 +31,26 @@ from query.routes import (
     steps,
     tools,
 )
+from query.trail import Kind, Trail
 from query.view import ReadLimits, View
 from store.contract import Reader, Waiter
 
 API_VERSION: Final = "1"
-_READS: Final = (runs, replay, steps, events, metric_points, evaluations, agents, tools, prompts, contents)
+_READS: Final = (runs, replay, steps, events, metric_points, evaluations, agents, tools, prompts, contents, access)
 
 
 def create_app(
-    *, reader: Reader, waiter: Waiter, registry: CollectorRegistry, gate: Gate, limits: ReadLimits | None = None
+    *,
+    reader: Reader,
+    waiter: Waiter,
+    registry: CollectorRegistry,
+    gate: Gate,
+    trail: Trail,
+    limits: ReadLimits | None = None,
 ) -> FastAPI:
     """The service over one view. `registry` is what `/metrics` shows; the app adds its own request times to it.
 
-    `gate` says who may ask. Raises UndeclaredRoute where a route does not say what it takes.
+    `gate` says who may ask, `trail` records who did. Raises UndeclaredRoute where a route does not say what it takes and is.
     """
     app = FastAPI(
         title="Spanledger",
@@ -62,7 +70,7 @@ def create_app(
     app.include_router(_description)
     check_declared(app)
     problems.install(app)
-    app.add_middleware(Guarded, gate=gate)
+    app.add_middleware(Guarded, gate=gate, trail=trail)
     app.add_middleware(Measured, registry=registry)
     return app
 
@@ -70,17 +78,20 @@ def create_app(
 _description = APIRouter()
 
 
-@_description.get("/openapi.json", include_in_schema=False, dependencies=[needs(Permission.DESCRIBE)])
+@_description.get("/openapi.json", include_in_schema=False, dependencies=[needs(Permission.DESCRIBE, Kind.METADATA)])
 async def openapi(request: Request) -> Response:
     """The description for programs, with the permission that each call takes."""
     return Response(line(described(request.app)), media_type=JSON_MEDIA_TYPE)
 
 
 def described(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of an application; `x-permission` is what a call takes, null where that is nothing."""
+    """The OpenAPI document of an application. `x-permission` is what a call takes, null where that is nothing; `x-access`
+    which kind of access it is.
+    """
     document = app.openapi()
     takes = declared(app)
     for path, methods in document["paths"].items():
         for method, said in methods.items():
-            said["x-permission"] = takes[f"{method.upper()} {path}"].permission
+            stated = takes[f"{method.upper()} {path}"]
+            said |= {"x-permission": stated.permission, "x-access": stated.kind}
     return document

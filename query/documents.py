@@ -12,6 +12,7 @@ from fastapi import Response
 
 from query.view import TenantView
 from store.model.rows import (
+    AccessRow,
     AgentRow,
     DecisionRow,
     EvaluationRow,
@@ -123,6 +124,14 @@ class MetricPointList:
     """Metric points, newest first."""
 
     metric_points: list[MetricPointRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessList:
+    """Access records, the latest in the record first."""
+
+    access: list[AccessRow]
     next_cursor: str | None
 
 

@@ -1,13 +1,15 @@
 """The door of the API: nobody gets to a route who is not known, and no route exists that does not say what it takes.
 
-    Host -> URL -> credential -> rate -> [route: its permission -> TenantView] -> answer, for as long as the key lives
+    Host -> URL -> credential -> rate -> [route: its permission -> TenantView] -> recorded -> answer, while the key lives
 
 The first half is `Guarded`, plain ASGI around the whole application, so that it holds for paths that do not exist, too. The
-second half is what a route declares among its dependencies (`needs`, `anybody`, `needs_unless_open`); `check_declared`
-refuses an application in which one declares nothing.
+second half is what a route declares among its dependencies (`needs`, `anybody`, `needs_unless_open`): its permission, and
+which kind of access it is; `check_declared` refuses an application in which one does not. Between the two an answer that
+shows more than metadata is held until it is recorded (`query.trail`).
 """
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
@@ -21,12 +23,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from access.errors import AccessError, AccessUnknown, Unauthenticated
 from access.gate import Gate
 from access.permissions import Permission, Principal
-from query.problems import access_problem
+from access.refusals import refusal_of
+from query.problems import access_problem, bad_parameter, unrecordable_problem
+from query.trail import (
+    DOOR,
+    PURPOSE_HEADER,
+    WITHHOLD_HEADER,
+    Kind,
+    Note,
+    Trail,
+    Unrecordable,
+    asked_of,
+    call_of,
+    peer_of,
+    purpose_of,
+    without_content,
+)
+from store.errors import BadQuery
 
 STILL_SECONDS: Final = 0.25  # Between two looks whether the key of a stream is still valid.
 # What a stranger may ask for, literally: whatever else a path can be written as is not on the list.
 _PUBLIC: Final = frozenset({"/healthz", "/readyz"})
 _METRICS: Final = "/metrics"
+_WITHHOLD: Final = WITHHOLD_HEADER.encode()
+_PURPOSE: Final = PURPOSE_HEADER.encode()
+_FIRST_ERROR: Final = 400
 LOG_SECONDS: Final = 1.0  # Between two lines of one reason: strangers must not fill the disk with wrong keys.
 
 _log: Final = structlog.stdlib.get_logger(__name__)
@@ -38,13 +59,17 @@ class UndeclaredRoute(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a route takes. `permission` None: nothing. `unless_open`: nothing either where the setting says so."""
+    """What a route takes and is. `permission` None: nothing. `unless_open`: nothing either where the setting says so.
+    `kind` None is a defect.
+    """
 
     permission: Permission | None
+    kind: Kind | None
     unless_open: bool = False
 
     async def __call__(self, request: Request) -> None:
         """Raises Unauthenticated, Forbidden."""
+        request.scope["kind"] = self.kind
         if self.permission is None or (self.unless_open and request.app.state.gate.metrics_open):
             return
         who: Principal | None = request.scope.get("principal")
@@ -53,19 +78,19 @@ class Declaration:
         who.require(self.permission)
 
 
-def needs(permission: Permission) -> Any:
-    """The route is for callers with a permission."""
-    return Depends(Declaration(permission))
+def needs(permission: Permission, kind: Kind | None = None) -> Any:
+    """The route is for callers with a permission, and this kind of access: an application is not made without."""
+    return Depends(Declaration(permission, kind))
 
 
 def needs_unless_open(permission: Permission) -> Any:
-    """The route is for callers with a permission, or for everybody where `metrics_access` says so."""
-    return Depends(Declaration(permission, unless_open=True))
+    """The route is for callers with a permission, or for everybody where `metrics_access` says so. It has no content."""
+    return Depends(Declaration(permission, Kind.METADATA, unless_open=True))
 
 
 def anybody() -> Any:
-    """The route is for everybody, known or not."""
-    return Depends(Declaration(None))
+    """The route is for everybody, known or not. It has no content."""
+    return Depends(Declaration(None, Kind.METADATA))
 
 
 async def _known(request: Request) -> bool:
@@ -86,6 +111,10 @@ def declared(app: FastAPI) -> dict[str, Declaration]:
                 f"{path} declares {len(stated)} permissions: a route has one of needs(...), anybody() and "
                 "needs_unless_open(...) among its dependencies"
             )
+        if stated[0].kind is None:
+            raise UndeclaredRoute(
+                f"{path} declares no kind of access: say needs(permission, Kind...), so that what it shows is recorded"
+            )
         found |= {f"{method} {path}": stated[0] for method in route.methods or ()}
     return found
 
@@ -104,26 +133,30 @@ def _stated(route: RouteContext) -> list[Declaration]:
 class Guarded:
     """An ASGI application behind a gate."""
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, trail: Trail) -> None:
         self._app = app
         self._gate = gate
+        self._trail = trail
         self._said: dict[str, tuple[float, int]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["refused"] = self._refused
         try:
             who = await self._admitted(scope)
         except AccessError as error:
-            self._log_refusal(error)
+            await self._refused(scope, error)
             await access_problem(error)(scope, receive, send)
+            return
+        except BadQuery as error:
+            await bad_parameter(error)(scope, receive, send)
             return
         if who is None:
             await self._app(scope, receive, send)
             return
-        scope["principal"] = who
-        await _Stream(self._app, self._gate, who).run(scope, receive, send)
+        await _Stream(self._app, self._gate, self._trail, who).run(scope, receive, send)
 
     async def _admitted(self, scope: Scope) -> Principal | None:
         """Who asks; None for a stranger who may."""
@@ -143,8 +176,19 @@ class Guarded:
             if public:
                 return None
             raise
+        scope["principal"] = who
         self._gate.rates.spend_request(who)
+        scope["purpose"] = purpose_of([value for name, value in scope["headers"] if name.lower() == _PURPOSE])
+        withheld = [value for name, value in scope["headers"] if name.lower() == _WITHHOLD]
+        if withheld:
+            who = scope["principal"] = without_content(who, withheld)
         return who
+
+    async def _refused(self, scope: Scope, error: AccessError) -> None:
+        """Count an attempt that was refused, here or by a route."""
+        self._log_refusal(error)
+        who: Principal | None = scope.get("principal")
+        await self._trail.refused(refusal_of(error, door=DOOR, peer=peer_of(scope), who=who, call=call_of(scope)))
 
     def _log_refusal(self, error: AccessError) -> None:
         """Say why, and nothing of what was presented: not even the path, in which a credential may stand."""
@@ -159,11 +203,12 @@ class Guarded:
 
 
 class _Stream:
-    """One request of somebody who was let in: it ends where the credential does."""
+    """One request of somebody who was let in: it begins when it is recorded, and ends where the credential does."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, who: Principal) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, trail: Trail, who: Principal) -> None:
         self._app = app
         self._gate = gate
+        self._trail = trail
         self._who = who
         self._watch: asyncio.Task[None] | None = None
         self._over = False
@@ -171,14 +216,19 @@ class _Stream:
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Returns without completing the response where it was cut: the server then closes the connection."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
+        note = scope["note"] = Note()
 
         async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self._keep(scope, note, ok=message["status"] < _FIRST_ERROR)
             if message["type"] == "http.response.body" and message.get("more_body", False) and self._watch is None:
                 self._watch = asyncio.create_task(self._until_over(task))
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            unrecorded = await self._answered(scope, receive, sending)
+            if unrecorded is not None:
+                await unrecordable_problem(unrecorded)(scope, receive, send)
         except asyncio.CancelledError:
             if not self._over:
                 raise
@@ -188,8 +238,30 @@ class _Stream:
             if self._watch is not None:
                 self._watch.cancel()
 
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> Unrecordable | None:
+        """Let the application answer; why it could not be recorded, if so: then nothing was sent."""
+        unrecorded: list[Unrecordable] = []
+        try:
+            await self._app(scope, receive, send)
+        except* Unrecordable as found:  # A stream's may come in a group of its tasks.
+            unrecorded += _leaves(found)
+        return unrecorded[0] if unrecorded else None
+
+    async def _keep(self, scope: Scope, note: Note, *, ok: bool) -> None:
+        # An answer that no route declared is taken for content: there is none today, and it must not be the way around.
+        kind: Kind = scope.get("kind") or Kind.CONTENT
+        await self._trail.keep(self._who, kind, asked_of(scope), note, ok=ok)
+
     async def _until_over(self, task: "asyncio.Task[Any]") -> None:
         while self._gate.is_valid(self._who):
             await asyncio.sleep(STILL_SECONDS)
         self._over = True
         task.cancel()
+
+
+def _leaves(group: BaseExceptionGroup[Unrecordable]) -> Iterator[Unrecordable]:
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _leaves(one)
+        else:
+            yield one

@@ -14,6 +14,7 @@ from query.times import parse_time_ns
 from store.contract import (
     LIMIT_DEFAULT,
     LIMIT_MAX,
+    AccessFilter,
     AgentFilter,
     EvaluationFilter,
     EventFilter,
@@ -193,6 +194,41 @@ class PromptsParameters(PageParameters):
 
     def filter(self) -> PromptFilter:
         return PromptFilter(prompt=self.prompt, agent=self.agent, service=self.service)
+
+
+class AccessParameters(PageParameters):
+    """Which access records."""
+
+    who: Text | None = Field(None, description="A caller: `key:PREFIX`, `token:SUBJECT`, `local:USER`, `unknown`.")
+    action: (
+        Literal[
+            "read",
+            "replay",
+            "export",
+            "statement",
+            "access",
+            "enter",
+            "key_create",
+            "key_rotate",
+            "key_revoke",
+            "policy",
+        ]
+        | None
+    ) = None
+    run: Text | None = Field(None, description="Any id of a run.")
+    outcome: Literal["allowed", "refused", "failed"] | None = None
+    since: Annotated[TimeNs | None, Field(description="Only what happened at this time or later.")] = None
+    until: Annotated[TimeNs | None, Field(description="Only what happened before this time.")] = None
+
+    def filter(self) -> AccessFilter:
+        return AccessFilter(
+            who=self.who,
+            action=self.action,
+            run=self.run,
+            outcome=self.outcome,
+            since_ns=self.since,
+            until_ns=self.until,
+        )
 
 
 class MetricPointsParameters(PageParameters):

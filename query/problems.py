@@ -86,8 +86,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _internal_error)
 
 
-async def _access(_: Request, error: Exception) -> Response:
-    return access_problem(cast(AccessError, error))
+async def _access(request: Request, error: Exception) -> Response:
+    refused = cast(AccessError, error)
+    await request.scope["refused"](request.scope, refused)  # Counted as what the door itself refuses.
+    return access_problem(refused)
 
 
 def access_problem(error: AccessError) -> Response:
@@ -110,13 +112,26 @@ def access_problem(error: AccessError) -> Response:
             return problem(401, "unauthenticated", "Not authenticated", detail, headers=headers)
 
 
+def unrecordable_problem(error: Exception) -> Response:
+    """Why content is not shown although its reader may see it."""
+    detail = (
+        f"who reads content is recorded before it is shown, and now it cannot be: {error}. Metadata is answered all the "
+        "same: ask with the header `spanledger-withhold: content`. Free disk space or restart the server for the rest"
+    )
+    return problem(503, "access-unrecordable", "The access cannot be recorded", detail, headers={"Retry-After": "5"})
+
+
+def bad_parameter(error: BadQuery) -> Response:
+    """A parameter or header that cannot be used."""
+    return _bad_parameters([{"parameter": error.parameter, "detail": str(error)}])
+
+
 async def _not_found(_: Request, error: Exception) -> Response:
     return problem(404, "not-found", "No such record", str(error))
 
 
 async def _bad_query(_: Request, error: Exception) -> Response:
-    refused = cast(BadQuery, error)
-    return _bad_parameters([{"parameter": refused.parameter, "detail": str(refused)}])
+    return bad_parameter(cast(BadQuery, error))
 
 
 async def _view_failed(request: Request, error: Exception) -> Response:

@@ -15,8 +15,10 @@ from fastapi import Depends, Request
 from access.permissions import Permission, Principal
 from query.paging import page_of
 from query.problems import CannotWait, NotYetVisible
-from query.withholding import shown
+from query.trail import Note
+from query.withholding import shown, tells
 from store.contract import (
+    AccessFilter,
     AgentFilter,
     EvaluationFilter,
     EventFilter,
@@ -29,6 +31,7 @@ from store.contract import (
     Waiter,
 )
 from store.model.rows import (
+    AccessRow,
     AgentRow,
     ContentRow,
     DecisionRow,
@@ -76,9 +79,9 @@ class View:
         """Let reads that wait give up at once: the service is stopping. Reads that need not wait are still answered."""
         self._closing.set()
 
-    def of(self, who: Principal) -> "TenantView":
-        """What one caller has of it."""
-        return TenantView(self, who)
+    def of(self, who: Principal, note: Note) -> "TenantView":
+        """What one caller has of it; `note` hears what it is shown."""
+        return TenantView(self, who, note)
 
     def at(self, min_position: str | None) -> Reader:
         """The reader, once the view holds `min_position`. Raises BadQuery, NotYetVisible, CannotWait."""
@@ -113,26 +116,31 @@ class View:
 class TenantView:
     """The view as one caller has it, for one request."""
 
-    __slots__ = ("_view", "_who", "withheld")
+    __slots__ = ("_view", "_who", "note", "withheld")
 
-    def __init__(self, view: View, who: Principal) -> None:
+    def __init__(self, view: View, who: Principal, note: Note) -> None:
         self._view = view
         self._who = who
+        self.note = note
         self.withheld: set[str] = set()
         """The names of the fields that were not shown."""
 
     def at(self, min_position: str | None) -> "TenantReader":
         """The reader, once the view holds `min_position`. Raises BadQuery, NotYetVisible, CannotWait."""
-        return TenantReader(self._view.at(min_position), self._who, self.withheld)
+        return TenantReader(self._view.at(min_position), self._who, self.withheld, self.note)
 
 
 class TenantReader:
-    """`store.contract.Reader` of one caller: of its tenant, in pages, less what it may not see. Raises what that raises."""
+    """`store.contract.Reader` of one caller: of its tenant, in pages, less what it may not see. Raises what that raises.
 
-    __slots__ = ("_reader", "_tenant", "_who", "_withheld")
+    What is shown is noted, for the record of who read it.
+    """
 
-    def __init__(self, reader: Reader, who: Principal, withheld: set[str]) -> None:
+    __slots__ = ("_note", "_reader", "_tenant", "_who", "_withheld")
+
+    def __init__(self, reader: Reader, who: Principal, withheld: set[str], note: Note) -> None:
         self._reader = reader
+        self._note = note
         self._who = who
         self._tenant = who.tenant
         self._withheld = withheld
@@ -141,9 +149,11 @@ class TenantReader:
         """Runs. Raises Forbidden for a search in what the caller may not see: what it finds would tell."""
         if where.q is not None:
             self._who.require(Permission.READ_CONTENT)
+            self._note.shows_content = True  # What is found tells, and so does nothing.
         return self._page(self._reader.runs(self._tenant, where, limit=limit, cursor=cursor))
 
     def run(self, run_id: str) -> RunRow:
+        self._note.run_id = run_id
         return self._shown(self._reader.run(self._tenant, run_id))
 
     def steps(self, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
@@ -151,28 +161,37 @@ class TenantReader:
         inlined = inline and self._who.may(Permission.READ_CONTENT)
         if inline and not inlined:
             self._withheld.add("content")
+        self._note.run_id = run_id
         return self._page(self._reader.steps(self._tenant, run_id, limit=limit, cursor=cursor, inline=inlined))
 
     def step(self, step_id: str) -> StepDetail:
-        return self._shown(self._reader.step(self._tenant, step_id))
+        found = self._reader.step(self._tenant, step_id)
+        self._note.step_id, self._note.run_id = step_id, found.step.run_id
+        return self._shown(found)
 
     def tool_calls(self, run_id: str, *, limit: int, cursor: str | None) -> Page[ToolCallRow]:
+        self._note.run_id = run_id
         rows = self._reader.tool_calls(self._tenant, run_id, limit=limit + 1, after=cursor)
         return self._page(page_of(rows, lambda row: row.tool_call_key, limit=limit, cursor=None))
 
     def decisions(self, run_id: str, *, limit: int, cursor: str | None) -> Page[DecisionRow]:
+        self._note.run_id = run_id
         rows = self._reader.decisions(self._tenant, run_id)
         return self._page(page_of(rows, lambda row: row.decision_id, limit=limit, cursor=cursor))
 
     def messages(self, run_id: str, *, limit: int, cursor: str | None) -> Page[MessageRow]:
         """A page of the conversation; what lies before it is passed over unseen."""
         self._who.require(Permission.READ_CONTENT)
+        self._note.run_id = run_id
         rows = self._reader.messages(self._tenant, run_id)
         return self._page(page_of(rows, lambda row: str(row.ordinal), limit=limit, cursor=cursor))
 
     def replay(self, run_id: str) -> Iterator[ReplayEvent]:
-        """A run's events, each as the caller may see it by the time it is asked for."""
-        return (self._shown(event) for event in self._reader.replay(self._tenant, run_id))
+        """A run's events, each as the caller may see it by the time it is asked for. What is noted is the run: the rest
+        follows from it, and is not read yet when the answer begins.
+        """
+        self._note.run_id = run_id
+        return (shown(event, self._who, self._withheld) for event in self._reader.replay(self._tenant, run_id))
 
     def events(self, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         return self._page(self._reader.events(self._tenant, where, limit=limit, cursor=cursor))
@@ -198,22 +217,42 @@ class TenantReader:
         self._who.require(Permission.READ_REASONING)
         return self._shown(self._reader.content(self._tenant, content_id))
 
+    def accesses(self, where: AccessFilter, *, limit: int, cursor: str | None) -> Page[AccessRow]:
+        """Access records; the rows of one's own reading are behind, as they come."""
+        self._who.require(Permission.READ_ACCESS)
+        return self._page(self._reader.accesses(self._tenant, where, limit=limit, cursor=cursor))
+
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
         return self._all(self._reader.new_steps(self._tenant, after, limit=limit))
 
     def _shown(self, row: Row) -> Row:
-        return shown(row, self._who, self._withheld)
+        row = shown(row, self._who, self._withheld)
+        self._note.saw(content=tells(row), ids=_content_ids(row))
+        return row
 
     def _all(self, rows: list[Row]) -> list[Row]:
+        self._note.shows_content = bool(self._note.shows_content)
         return [self._shown(row) for row in rows]
 
     def _page(self, page: Page[Row]) -> Page[Row]:
+        self._note.content_ids |= page.inlined
         return Page(self._all(page.rows), page.next_cursor)
+
+
+def _content_ids(row: Any) -> tuple[str, ...]:
+    """The ids of the content that stands in a row, where it names them."""
+    match row:
+        case ContentRow() | MessageRow():
+            return (row.content_id,) if row.content_id else ()
+        case PromptRow():
+            return tuple(row.content_ids)
+        case _:
+            return ()
 
 
 async def _view(request: Request) -> TenantView:
     view: View = request.app.state.view
-    return view.of(request.scope["principal"])
+    return view.of(request.scope["principal"], request.scope["note"])
 
 
 async def _waiter(request: Request) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from access.permissions import Permission, Principal
 from store.model.rows import (
+    AccessRow,
     AgentRow,
     ContentRow,
     DecisionRow,
@@ -93,6 +94,11 @@ METADATA: Final[dict[type, frozenset[str]]] = {
         scope_name truncated redacted position"""
     ),
     ContentRow: _names("content_id media_type bytes"),
+    # It takes a permission of its own, and there is no content in it.
+    AccessRow: _names(
+        """at who key_prefix role peer door action call outcome reason run_id step_id content_ids content_count content_digest
+        rows statement_digest filters filter_digest purpose subject detail count position"""
+    ),
 }
 _CONTENT_FIELDS: Final[dict[type, frozenset[str]]] = {
     RunRow: _names("outcome_reason metadata session_tags"),
@@ -156,6 +162,27 @@ def shown(row: Row, who: Principal, withheld: set[str]) -> Row:
         case _:
             pass
     return _masked(row, who, withheld)
+
+
+@cache
+def _telling(kind: type) -> tuple[str, ...]:
+    """The fields of a row that are no metadata."""
+    return tuple(member.name for member in fields(kind) if needed(kind, member.name))
+
+
+def tells(row: Any) -> bool:
+    """Whether there is anything in a row, as it is shown, that is no metadata."""
+    match row:
+        case StepRow():
+            inline = any(not isinstance(one, str) for given in row.content.values() for one in _listed(given))
+            return inline or any(getattr(row, name) for name in _telling(StepRow) if name != "content")
+        case MetricPointRow():
+            exemplars = not _DETAIL_CONTENT.isdisjoint(row.detail)
+            return exemplars or any(getattr(row, name) for name in _telling(MetricPointRow) if name != "detail")
+        case StepDetail():
+            return tells(row.step) or any(getattr(row, name) for name in _telling(StepDetail))
+        case _:
+            return any(getattr(row, name) for name in _telling(type(row)))
 
 
 def said(content: Any, who: Principal, withheld: set[str]) -> Any:

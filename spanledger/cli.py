@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from prometheus_client import CollectorRegistry
@@ -26,24 +26,23 @@ from collector.headroom import Headroom
 from collector.intake import Intake
 from collector.limits import MIB
 from collector.metrics import IngestMetrics
-from query.parameters import RunsParameters
+from query.parameters import AccessParameters, PageParameters, RunsParameters
 from spanledger import demonstration, key_commands, logs, server
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.importing import Destination, FileReport, LocalIntake, OtlpHttp, import_files
+from spanledger.local_record import LocalRecord, open_ledger
 from spanledger.reading import (
     KEY_ENVIRONMENT,
-    LocalRecord,
     NotPermitted,
     ServedRecord,
     client_access,
-    open_ledger,
     open_record,
 )
 from spanledger.receiver.limits import limits_of
 from spanledger.redaction import boundary_of
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
-from spanledger.showing import Form, follow_steps, pipe, show_replay, show_runs
+from spanledger.showing import Form, follow_steps, pipe, show_accesses, show_replay, show_runs
 from store.backup import back_up
 from store.errors import (
     BackupFailed,
@@ -70,6 +69,7 @@ _HINTS: Final[dict[type[StoreError], str]] = {
     BadQuery: "correct the option",
     StoreError: "the record is kept; see the message above for the cause",
 }
+_Parameters = TypeVar("_Parameters", bound=PageParameters)
 _INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it.
 
 app = typer.Typer(
@@ -267,17 +267,46 @@ def _runs(
         "agent": agent, "status": status, "conversation": conversation, "trace_id": trace_id, "service": service,
         "tool": tool, "model": model, "since": since, "until": until, "q": q,
     }  # fmt: skip
+    where = _conditions(RunsParameters, given, "runs")
+    settings = _settings(data, config)
+    with open_record(url, settings, client_access(key_file, os.environ)) as record:
+        show_runs(record, where.filter(), limit=limit, form=form)
+
+
+def _conditions(kind: type[_Parameters], given: dict[str, str | None], command: str) -> _Parameters:
+    """The options of a command as the API's parameters. Raises UsageError that names the option."""
     try:
-        where = RunsParameters.model_validate({name: value for name, value in given.items() if value is not None})
+        return kind.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         wrong = error.errors()[0]
         name = str(wrong["loc"][0])
         option = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
         reason = str(wrong["msg"]).removeprefix("Value error, ")
-        raise UsageError(f"{option}: {reason}", "see `spanledger runs --help`") from error
+        raise UsageError(f"{option}: {reason}", f"see `spanledger {command} --help`") from error
+
+
+@app.command("access")
+def _access(
+    *,
+    who: Annotated[str | None, typer.Option(help="As key:ab12cd34, token:somebody, local:somebody, unknown.")] = None,
+    action: Annotated[str | None, typer.Option(help="As read, replay, access, enter, key_revoke, policy.")] = None,
+    run: Annotated[str | None, typer.Option(help="Any id of a run.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="allowed, refused or failed.")] = None,
+    since: Annotated[str | None, typer.Option(help="At this time or later: 2026-07-01T12:00:00Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the latest first.")] = 50,
+    form: _Form = Form.AUTO,
+    url: _Url = None,
+    data: _Data = None,
+    config: _Config = None,
+    key_file: _KeyFile = None,
+) -> None:
+    """List who read or changed what, the latest first: a table in a terminal, NDJSON when piped."""
+    given = {"who": who, "action": action, "run": run, "outcome": outcome, "since": since, "until": until}
+    where = _conditions(AccessParameters, given, "access")
     settings = _settings(data, config)
     with open_record(url, settings, client_access(key_file, os.environ)) as record:
-        show_runs(record, where.filter(), limit=limit, form=form)
+        show_accesses(record, where.filter(), limit=limit, form=form)
 
 
 @app.command("replay")

@@ -19,6 +19,7 @@ from access.keyring import KeyHolder
 from access.keys import KeyRecord, digest_of, prefix_of
 from access.permissions import Role
 from access.rates import Rates
+from access.refusals import Refusals
 from access.tokens import TokenRules, TokenVerifier, usable_url
 from collector.limits import MIB
 from spanledger.errors import FrontDoorError, UsageError
@@ -45,8 +46,11 @@ def is_loopback(host: str) -> bool:
     return bool(found) and all(ip_address(one.partition("%")[0]).is_loopback for one in found)
 
 
-def gate_of(settings: Settings, holder: KeyHolder) -> Gate:
-    """The gate of one process. Raises UsageError for settings that do not go together."""
+def gate_of(settings: Settings, holder: KeyHolder, refusals: Refusals | None = None) -> Gate:
+    """The gate of one process, which counts in `refusals` whom it does not let in.
+
+    Raises UsageError for settings that do not go together.
+    """
     loopback = is_loopback(settings.host)
     rules = token_rules_of(settings)
     return Gate(
@@ -56,6 +60,7 @@ def gate_of(settings: Settings, holder: KeyHolder) -> Gate:
         rates=Rates(settings.key_requests_per_second, settings.key_mb_per_second * MIB),
         hosts=_hosts_of(settings, loopback=loopback),
         metrics_open=settings.metrics_access == "open" or (settings.metrics_access == "loopback" and loopback),
+        refusals=refusals,
     )
 
 

@@ -23,6 +23,7 @@ from access.keys import NAME_CHARS_MAX, KeyRecord, checked_tenant, digest_of, ne
 from access.permissions import Permission, Role
 from collector.limits import MIB
 from spanledger.errors import FrontDoorError, UsageError
+from spanledger.local_user import local_user
 from spanledger.settings import Settings
 
 OVERLAP_DEFAULT: Final = "24h"
@@ -95,7 +96,7 @@ def create(
     except KeyRefused as error:
         raise UsageError(f"--tenant: {error}", "give another name") from error
     with opened(settings, make=True) as control:
-        control.add(record)
+        control.add(record, by=local_user())
     _hand_over(key, key_file)
     print(f"key {record.prefix}: {record.role} of tenant {record.tenant}, {_until(record)}", file=sys.stderr)
 
@@ -117,7 +118,7 @@ def rotate(settings: Settings, named: str, *, overlap: str, key_file: Path | Non
             last_used_at=None,
             replaces=old.prefix,
         )
-        control.rotate(old.prefix, successor, old_until=until)
+        control.rotate(old.prefix, successor, old_until=until, by=local_user())
     _hand_over(key, key_file)
     ends = until if old.expires_at is None else min(until, old.expires_at)
     print(f"key {successor.prefix} replaces {old.prefix}, which is valid until {rfc3339(ends)}", file=sys.stderr)
@@ -128,7 +129,7 @@ def revoke(settings: Settings, named: str) -> None:
     now = time.time()
     with opened(settings, make=False) as control:
         key = control.find(named, now)
-        control.revoke(key.prefix, now)
+        control.revoke(key.prefix, now, by=local_user())
     print(f"key {key.prefix} ({key.name}) is revoked; a running server refuses it within a second", file=sys.stderr)
 
 

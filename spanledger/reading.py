@@ -15,15 +15,16 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from query.new_steps import new_steps
+from query.trail import PURPOSE_BYTES_MAX, PURPOSE_HEADER, purpose_of
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.gatehouse import read_key_file
+from spanledger.local_record import CATCH_UP_SECONDS, LocalRecord, open_ledger
+from spanledger.purposes import Purposes
 from spanledger.settings import Settings
-from store.contract import Page, RunFilter
+from store.contract import AccessFilter, Page, RunFilter
 from store.errors import BadQuery
-from store.ledger import Ledger, running_server
-from store.model.prices import read_prices
-from store.model.rows import ReplayEvent, RunRow, StepRow
+from store.ledger import running_server
+from store.model.rows import AccessRow, ReplayEvent, RunRow, StepRow
 from store.record import DEFAULT_TENANT, Position
 
 Row = TypeVar("Row")
@@ -31,11 +32,10 @@ Row = TypeVar("Row")
 # A server may make a read wait 10 s for its view; past that and a margin something is wrong.
 _READ_SECONDS: Final = 30.0
 KEY_ENVIRONMENT: Final = "SPANLEDGER_KEY"
+PURPOSE_ENVIRONMENT: Final = "SPANLEDGER_PURPOSE"
 CA_ENVIRONMENT: Final = "SPANLEDGER_CA_FILE"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-_CATCH_UP_SECONDS: Final = 600.0  # A folder that was never projected is projected whole; people can interrupt it.
 _BUSY_PAUSE_SECONDS: Final = 0.5
-_CLOSE_SECONDS: Final = 5.0
 
 
 class RunRecord(Protocol):
@@ -43,6 +43,10 @@ class RunRecord(Protocol):
 
     def runs(self, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
         """Runs, newest start first."""
+        ...
+
+    def accesses(self, where: AccessFilter, *, limit: int, cursor: str | None) -> Page[AccessRow]:
+        """Who read what, the latest first."""
         ...
 
     def replay(self, run_id: str) -> Iterator[ReplayEvent]:
@@ -69,6 +73,12 @@ class _RunPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _AccessPage:
+    access: list[AccessRow]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _StepPage:
     steps: list[StepRow]
 
@@ -84,20 +94,32 @@ class ClientAccess:
     key: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     """Certificates, in PEM, that vouch for the server's; None for the system's."""
+    purpose: str | None = None
+    """What the command is run for, which is recorded with what it reads."""
 
 
 NO_ACCESS: Final = ClientAccess()
 
 
 def client_access(key_file: Path | None, environment: Mapping[str, str]) -> ClientAccess:
-    """The key of an option's file, or of SPANLEDGER_KEY; the certificates of SPANLEDGER_CA_FILE. Raises UsageError."""
+    """The key of an option's file, or of SPANLEDGER_KEY; the certificates of SPANLEDGER_CA_FILE; the purpose of
+    SPANLEDGER_PURPOSE. Raises UsageError.
+    """
     key = environment.get(KEY_ENVIRONMENT, "").strip() or None
     if key_file is not None:
         key = read_key_file(key_file, "--key-file ")
     elif key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise UsageError(f"{KEY_ENVIRONMENT} does not hold a key", "give one that `spanledger keys create` printed")
     ca_file = environment.get(CA_ENVIRONMENT)
-    return ClientAccess(key=key, ca_file=Path(ca_file) if ca_file else None)
+    try:
+        purpose = (
+            purpose_of([environment[PURPOSE_ENVIRONMENT].encode()]) if PURPOSE_ENVIRONMENT in environment else None
+        )
+    except (BadQuery, UnicodeEncodeError) as error:
+        raise UsageError(
+            f"{PURPOSE_ENVIRONMENT}: {error}", f"give at most {PURPOSE_BYTES_MAX} bytes of text on one line"
+        ) from error
+    return ClientAccess(key=key, ca_file=Path(ca_file) if ca_file else None, purpose=purpose)
 
 
 def http_client(url: str, seconds: float, access: ClientAccess = NO_ACCESS) -> httpx.Client:
@@ -113,9 +135,14 @@ def http_client(url: str, seconds: float, access: ClientAccess = NO_ACCESS) -> h
         base_url=parsed,
         timeout=seconds,
         trust_env=parsed.host not in _LOOPBACK,
-        headers={"Authorization": f"Bearer {access.key}"} if access.key else {},
+        headers=_headers(access),
         verify=_verifying(access.ca_file) if parsed.scheme == "https" else True,
     )
+
+
+def _headers(access: ClientAccess) -> dict[bytes, bytes]:
+    presented = {b"Authorization": f"Bearer {access.key}".encode()} if access.key else {}
+    return presented | ({PURPOSE_HEADER.encode(): access.purpose.encode()} if access.purpose else {})
 
 
 def _verifying(ca_file: Path | None) -> ssl.SSLContext:
@@ -139,16 +166,12 @@ class ServedRecord:
         self._client.close()
 
     def runs(self, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
-        parameters: dict[str, Any] = {
-            member.name.removesuffix("_ns"): getattr(where, member.name)
-            for member in fields(where)
-            if getattr(where, member.name) is not None
-        }
-        parameters["limit"] = limit
-        if cursor is not None:
-            parameters["cursor"] = cursor
-        page = self._decoded(self._get("/v1/runs", parameters), _RunPage)
+        page = self._decoded(self._get("/v1/runs", _parameters(where, limit, cursor)), _RunPage)
         return Page(page.runs, page.next_cursor)
+
+    def accesses(self, where: AccessFilter, *, limit: int, cursor: str | None) -> Page[AccessRow]:
+        page = self._decoded(self._get("/v1/access", _parameters(where, limit, cursor)), _AccessPage)
+        return Page(page.access, page.next_cursor)
 
     def replay(self, run_id: str) -> Iterator[ReplayEvent]:
         try:
@@ -185,7 +208,7 @@ class ServedRecord:
             raise self._not_ours(error) from error
 
     def wait_for(self, position: Position) -> None:
-        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        deadline = time.monotonic() + CATCH_UP_SECONDS
         while True:
             # A read waits 10 s at most and then says 504 (503 when too many wait): the view is only behind.
             response = self._response("/v1/runs", {"limit": 1, "min_position": str(position)})
@@ -245,43 +268,9 @@ class ServedRecord:
         )
 
 
-class LocalRecord:
-    """The record in a data folder that this process has opened itself."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def runs(self, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
-        return self._ledger.reader.runs(DEFAULT_TENANT, where, limit=limit, cursor=cursor)
-
-    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
-        return self._ledger.reader.replay(DEFAULT_TENANT, run_id)
-
-    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
-        reader = self._ledger.reader
-        return new_steps(lambda start, rows: reader.new_steps(DEFAULT_TENANT, start, limit=rows), after, limit=limit)
-
-    def view_position(self) -> Position | None:
-        return self._ledger.reader.status().position
-
-    def wait_for(self, position: Position) -> None:
-        if not self._ledger.waiter.wait_for(position, _CATCH_UP_SECONDS):
-            raise FrontDoorError(f"the view did not reach {position}", "try `spanledger rebuild`")
-
-
-@contextmanager
-def open_ledger(settings: Settings) -> Generator[Ledger]:
-    """The data folder of a server that is not running, for as long as the context lasts."""
-    ledger = Ledger.open(
-        settings.data,
-        registry=None,
-        view_memory_mb=settings.view_memory_mb,
-        prices=read_prices(settings.prices),
-    )
-    try:
-        yield ledger
-    finally:
-        ledger.close(_CLOSE_SECONDS)
+def _parameters(where: RunFilter | AccessFilter, limit: int, cursor: str | None) -> dict[str, Any]:
+    asked = {member.name.removesuffix("_ns"): getattr(where, member.name) for member in fields(where)}
+    return {name: value for name, value in (asked | {"cursor": cursor}).items() if value is not None} | {"limit": limit}
 
 
 @contextmanager
@@ -305,7 +294,8 @@ def open_record(url: str | None, settings: Settings, access: ClientAccess = NO_A
             "start `spanledger serve`, name its folder with --data, or the address of its API with --url",
         )
     with open_ledger(settings) as ledger:
-        record = LocalRecord(ledger)
+        purpose = Purposes(settings).redact(DEFAULT_TENANT, access.purpose) if access.purpose else None
+        record = LocalRecord(ledger, purpose=purpose)
         last = ledger.waiter.readiness()["journal_position"]
         if last is not None:
             record.wait_for(Position.parse(str(last)))

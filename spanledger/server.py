@@ -30,6 +30,7 @@ from access.gate import Gate
 from access.keyring import KeyHolder
 from access.watch import KeyWatch
 from query.app import create_app
+from query.trail import Trail
 from query.view import View
 from spanledger.doors import Doors, address, address_of, open_doors
 from spanledger.errors import FrontDoorError
@@ -42,10 +43,12 @@ from spanledger.http_service import (
     raise_descriptor_limit,
 )
 from spanledger.memory import settle_allocators
+from spanledger.purposes import Purposes
 from spanledger.receiver.readiness import WholeReadiness
 from spanledger.receiver.supervisor import Receiver
 from spanledger.settings import Settings
 from spanledger.tls import Tls, tls_of
+from spanledger.trail_keeping import TrailKeeper
 from store.ledger import Ledger
 from store.model.prices import read_prices
 
@@ -95,7 +98,7 @@ def serve(settings: Settings) -> None:
         opened.callback(watch.stop)
         opened.callback(gate.close)
         registry = _registry()
-        receiver = Receiver(settings, doors, registry, holder)
+        receiver = Receiver(settings, doors, registry, holder, gate.refusals)
         try:
             ledger = Ledger.open(
                 settings.data, registry=registry, view_memory_mb=settings.view_memory_mb, prices=prices
@@ -103,10 +106,25 @@ def serve(settings: Settings) -> None:
             watch.listen(receiver.tell_keys)
             watch.start()
             end = _End()
+            trail = Trail(ledger.record, gate.refusals, redact=Purposes(settings).redact)
+            keeper = TrailKeeper(trail, ledger, lambda: watch.control)
             try:
-                process = _Process(settings, doors, ledger, receiver, registry=registry, end=end, gate=gate, tls=tls)
+                process = _Process(
+                    settings,
+                    doors,
+                    ledger,
+                    receiver,
+                    registry=registry,
+                    end=end,
+                    gate=gate,
+                    trail=trail,
+                    keeper=keeper,
+                    tls=tls,
+                )
+                keeper.start()
                 uvloop.run(process.run())
             finally:
+                keeper.stop()
                 ledger.close(end.seconds_for_the_view())
         finally:
             receiver.stop(0)
@@ -155,6 +173,8 @@ class _Process:
         registry: CollectorRegistry,
         end: _End,
         gate: Gate,
+        trail: Trail,
+        keeper: TrailKeeper,
         tls: Tls | None,
     ) -> None:
         self._settings = settings
@@ -162,7 +182,8 @@ class _Process:
         self._ledger = ledger
         self._receiver = receiver
         waiter = WholeReadiness(ledger.waiter, receiver)
-        self._api_app = create_app(reader=ledger.reader, waiter=waiter, registry=registry, gate=gate)
+        self._api_app = create_app(reader=ledger.reader, waiter=waiter, registry=registry, gate=gate, trail=trail)
+        self._keeper = keeper
         self._view: View = self._api_app.state.view
         self._end = end
         self._tls = tls
@@ -182,7 +203,7 @@ class _Process:
         received: asyncio.Future[int] | None = None
         try:
             await _first(services, listening)
-            received = asyncio.wrap_future(self._receiver.attend(self._ledger))
+            received = asyncio.wrap_future(self._receiver.attend(self._ledger, self._keeper.hear_policy))
             await _first(services, received, stopped)
             if received.done():
                 self._announce(received.result())

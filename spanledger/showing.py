@@ -1,4 +1,4 @@
-"""`runs`, `replay` and `tail`: rows from a record to stdout, for people or for programs.
+"""`runs`, `access`, `replay` and `tail`: rows from a record to stdout, for people or for programs.
 
 In a terminal they are tables and timelines; piped they are NDJSON, a row or an event a line, with every field. A reader
 of the pipe that leaves early (`| head`) is no error.
@@ -10,19 +10,22 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from rich.console import Console
 
 from spanledger.errors import FrontDoorError
 from spanledger.reading import RunRecord
+from spanledger.rendering.accesses import accesses_table
 from spanledger.rendering.runs import runs_table
 from spanledger.rendering.steps import step_line
 from spanledger.rendering.timeline import Timeline
-from store.contract import LIMIT_MAX, RunFilter
-from store.model.rows import RunRow, StepRow
+from store.contract import LIMIT_MAX, AccessFilter, Page, RunFilter
+from store.model.rows import StepRow
 from store.record import Position
+
+Row = TypeVar("Row")
 
 WIDE_COLUMNS: Final = 130  # From here on a run's counts fit beside its id.
 TAIL_PAUSE_SECONDS: Final = 0.5  # Often enough to watch, seldom enough not to be a load.
@@ -60,7 +63,7 @@ def pipe() -> Generator[None]:
 
 def show_runs(record: RunRecord, where: RunFilter, *, limit: int, form: Form) -> None:
     """The newest `limit` runs that fulfil the conditions."""
-    runs = _runs(record, where, limit)
+    runs = _pages(lambda most, cursor: record.runs(where, limit=most, cursor=cursor), limit)
     with pipe():
         if not form.is_text():
             _lines(runs)
@@ -71,6 +74,21 @@ def show_runs(record: RunRecord, where: RunFilter, *, limit: int, form: Form) ->
             out.print(runs_table(rows, wide=out.width >= WIDE_COLUMNS))
         else:
             out.print("No runs." if where == RunFilter() else "No run fulfils these conditions.")
+
+
+def show_accesses(record: RunRecord, where: AccessFilter, *, limit: int, form: Form) -> None:
+    """The latest `limit` access records that fulfil the conditions."""
+    accesses = _pages(lambda most, cursor: record.accesses(where, limit=most, cursor=cursor), limit)
+    with pipe():
+        if not form.is_text():
+            _lines(accesses)
+            return
+        rows = list(accesses)
+        out = console()
+        if rows:
+            out.print(accesses_table(rows))
+        else:
+            out.print("Nothing was read." if where == AccessFilter() else "No access fulfils these conditions.")
 
 
 def show_replay(record: RunRecord, run_id: str, *, form: Form, full: bool = False) -> None:
@@ -114,10 +132,10 @@ def _advanced(after: Position | None, steps: list[StepRow]) -> Position:
     return last
 
 
-def _runs(record: RunRecord, where: RunFilter, limit: int) -> Iterator[RunRow]:
+def _pages(ask: Callable[[int, str | None], Page[Row]], limit: int) -> Iterator[Row]:
     cursor: str | None = None
     while limit > 0:
-        page = record.runs(where, limit=min(limit, LIMIT_MAX), cursor=cursor)
+        page = ask(min(limit, LIMIT_MAX), cursor)
         yield from page.rows
         limit -= len(page.rows)
         cursor = page.next_cursor

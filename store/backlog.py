@@ -19,7 +19,7 @@ from typing import Final
 from store.errors import JournalError
 from store.pace import Pace, work_of
 from store.projector import BATCH_BYTES_MAX, BATCH_FRAMES_MAX
-from store.record import Frame
+from store.record import Frame, FrameType
 
 SAMPLE_BYTES_MAX: Final = (
     64 * 1024 * 1024
@@ -110,9 +110,12 @@ class Backlog:
         with self._lock:
             if sequence <= self._reached:
                 return
-            frames, before = sequence - self._reached, self._ahead()
-            self._reached = sequence
+            before = self._ahead()
             passed = sequence + 1 - self._first
+            # Frames without work (who read what) are taken in beside the others: nothing is learned of the pace from them.
+            found_at_start = max(min(sequence, self._durable_at_start) - self._reached, 0)
+            frames = found_at_start + sum(work > 0 for work in self._works[: max(passed, 0)])
+            self._reached = sequence
             if passed > 0:
                 sizes, works = sum(self._sizes[:passed]), sum(self._works[:passed])
                 self._appended = Load(self._appended.size - sizes, self._appended.work - works)
@@ -203,6 +206,8 @@ def estimated_load(frames: Iterable[Frame], count: int) -> Load:
     try:
         for frame in frames:
             sampled += 1
+            if frame.type is not FrameType.OTLP:
+                continue
             size += len(frame.body)
             records += frame.records
             if size >= SAMPLE_BYTES_MAX:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from store.model.rows import (
+    AccessRow,
     AgentRow,
     ContentRow,
     DecisionRow,
@@ -34,10 +35,14 @@ LIMIT_MAX = 1000  # Rows in one page: at a few KB a row a page stays a few MB.
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """Some rows, and where the next ones begin: None at the end. The cursor is opaque."""
+    """Some rows, and where the next ones begin: None at the end. The cursor is opaque.
+
+    `inlined` are the ids of content that stands in the rows itself, where the rows do not name it.
+    """
 
     rows: list[Row]
     next_cursor: str | None
+    inlined: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +126,18 @@ class PromptFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccessFilter:
+    """Access records: all conditions hold together; None does not filter. `run`: any id of it."""
+
+    who: str | None = None
+    action: str | None = None
+    run: str | None = None
+    outcome: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ViewStatus:
     """How far the view is: `position` of the last frame it holds (None: none yet) and what could not be projected."""
 
@@ -200,6 +217,10 @@ class Reader(Protocol):
 
     def prompts(self, tenant: str, where: PromptFilter, *, limit: int, cursor: str | None) -> Page[PromptRow]:
         """Prompts by text, the one that was first seen last before the others."""
+        ...
+
+    def accesses(self, tenant: str, where: AccessFilter, *, limit: int, cursor: str | None) -> Page[AccessRow]:
+        """Access records, the latest in the record first."""
         ...
 
     def content(self, tenant: str, content_id: str) -> ContentRow:

@@ -15,6 +15,10 @@ class MalformedOtlp(StoreError):
     """The bytes are not the OTLP message they claim to be. The sender must not retry."""
 
 
+class MalformedAccess(StoreError):
+    """A frame of access records cannot be read: it is quarantined, and no other is affected."""
+
+
 class JournalError(StoreError):
     """The journal cannot be read or written."""
 

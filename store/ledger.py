@@ -2,7 +2,7 @@
 
 import errno
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry
 
+from store.access_records import AccessRecord, access_draft
 from store.backlog import Backlog, Load, estimated_load
 from store.contract import Reader, Waiter
 from store.duckdb.digests import table_digests
@@ -123,6 +124,13 @@ class Ledger:
 
         done.add_done_callback(count)
         return counted
+
+    def record(self, tenant: str, records: Sequence[AccessRecord]) -> "Future[Position]":
+        """Make access records of one tenant durable; the future has their position when they are, or why they are not.
+
+        They are no load that senders could be asked to hold back, so nothing is counted. Raises what `Journal.submit` raises.
+        """
+        return self.journal.submit(access_draft(tenant, records))
 
     def lag_bytes(self, bytes_max: int) -> int:
         """Request bytes in the journal and not in the view, as they count against a bound of `bytes_max`."""

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from store.access_records import StoredAccess, accesses_of
 from store.model.content import Content, ContentSink
 from store.model.evaluations import Evaluation
 from store.model.joining import SegmentFacts, facts_of, join
@@ -25,7 +26,7 @@ from store.model.runs import WholeRun, whole_run
 from store.model.span import Event, MetricPoint, Span, SpanBody
 from store.model.talk import Listener
 from store.model.trace import Trace
-from store.record import Frame, Signal
+from store.record import Frame, FrameType, Signal
 from store.unwritten import Unwritten
 from store.view import Lookups, ViewBatch, Writer
 
@@ -110,6 +111,7 @@ class Reading:
     points: list[MetricPoint]
     contents: list[Content]
     evaluations: list[Evaluation]
+    accesses: list[StoredAccess]
 
 
 class Projection:
@@ -140,6 +142,7 @@ class Projection:
             normalise_metrics(metrics, sink) if metrics else [],
             sink.take(),
             judged,
+            [one for frame in frames if frame.type is FrameType.ACCESS for one in accesses_of(frame)],
         )
 
     def place(self, reading: Reading) -> ViewBatch:
@@ -159,6 +162,7 @@ class Projection:
         self._work_out(batch, {key: trace for key, trace in touched.items() if key not in resting})
         batch.owed = frozenset(self._owed)
         batch.contents = reading.contents
+        batch.accesses = self._new_accesses(reading.accesses)
         return batch
 
     def project(self, frames: list[Frame]) -> ViewBatch:
@@ -208,6 +212,15 @@ class Projection:
         unique = {event.event_id: event for event in reversed(events)}  # The first of equals stays.
         known = self._writer.known_events(list(unique))
         return [event for event in events if unique[event.event_id] is event and event.event_id not in known]
+
+    def _new_accesses(self, accesses: list[StoredAccess]) -> list[StoredAccess]:
+        """Those that were not recorded before: one with an id may be recorded twice, and the first counts."""
+        first = {one.record.access_id: one for one in reversed(accesses) if one.record.access_id}
+        known = self._writer.known_accesses(list(first))
+        return [
+            one for one in accesses
+            if not one.record.access_id or (first[one.record.access_id] is one and one.record.access_id not in known)
+        ]  # fmt: skip
 
     def _admit(
         self, batch: ViewBatch, spans: list[tuple[Span, SpanBody]], events: list[Event]

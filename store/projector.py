@@ -396,10 +396,11 @@ class Projector:
                     self._project_once([frame])
                 self._forget()
                 return
-        begun = time.perf_counter()
-        batch = _quarantine(frames[0], error)
-        self._writer.write(batch)
-        self._arrived(frames, batch, begun)
+            # Still alone: who reads ahead goes on from what the view has reached, and would read this frame once more.
+            begun = time.perf_counter()
+            batch = _quarantine(frames[0], error)
+            self._writer.write(batch)
+            self._arrived(frames, batch, begun)
 
     def _arrived(self, frames: list[Frame], batch: ViewBatch, begun: float) -> None:
         """The batch is in the view."""
@@ -420,7 +421,7 @@ def _is_of_a_frame(error: BaseException) -> bool:
 
 def _quarantine(frame: Frame, error: BaseException) -> ViewBatch:
     reason = f"{type(error).__name__}: {error}"
-    _log.error("frame_quarantined", sequence=frame.sequence, signal=frame.signal.label, cause=reason)
+    _log.error("frame_quarantined", sequence=frame.sequence, signal=frame.label, cause=reason)
     batch = ViewBatch(frame.sequence)
-    batch.quarantined.append(Quarantined(frame.sequence, frame.signal.label, frame.tenant, reason))
+    batch.quarantined.append(Quarantined(frame.sequence, frame.label, frame.tenant, reason))
     return batch

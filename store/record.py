@@ -25,7 +25,8 @@ class FrameType(IntEnum):
     """What a journal frame holds. The numbers are written into frames: never renumber."""
 
     OTLP = 1
-    # 2 access, 3 policy, 4 erasure: reserved for the ledger.
+    ACCESS = 2
+    # 3 policy, 4 erasure: reserved for the ledger.
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,14 +50,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class FrameDraft:
-    """What a receiver hands to the journal: one accepted request, decompressed, as OTLP protobuf.
+    """What a receiver hands to the journal: one accepted request, decompressed, as OTLP protobuf. Or access records
+    (`store.access_records`), which have no signal.
 
     `leaves` are the SHA-256 digests of the records (spans, log records, metrics) in body order: the frame's digest is
     the root over them, so that a record can one day be erased and the rest still be checked.
     """
 
     tenant: str
-    signal: Signal
+    signal: Signal | None
     body: bytes
     leaves: tuple[bytes, ...]
     type: FrameType = FrameType.OTLP
@@ -64,15 +66,23 @@ class FrameDraft:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One durable entry of the journal. `received_ns` is UTC nanoseconds and never goes backwards along `sequence`."""
+    """One durable entry of the journal. `received_ns` is UTC nanoseconds and never goes backwards along `sequence`.
+
+    `signal` is None for a frame that is not of telemetry.
+    """
 
     sequence: int
     type: FrameType
     tenant: str
-    signal: Signal
+    signal: Signal | None
     received_ns: int
     records: int
     root: bytes = field(repr=False)
     body: bytes = field(repr=False)
     leaves: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
     """The records' digests where this process made them; a frame that was read back has none: work them out."""
+
+    @property
+    def label(self) -> str:
+        """What it holds, for people: its signal, or its type."""
+        return self.signal.label if self.signal is not None else self.type.name.lower()

@@ -26,6 +26,7 @@ class Unwritten:
         self._segments: dict[tuple[str, str], StoredSegment] = {}
         self._events: set[str] = set()
         self._points: set[str] = set()
+        self._accesses: set[str] = set()
 
     def lay(self, batch: ViewBatch | None) -> None:
         """Lay a batch over, in place of the one before; None where all that was placed is written."""
@@ -39,6 +40,7 @@ class Unwritten:
         self._ties.note(tied for segment in self._segments.values() for tied in segment.facts.ties)
         self._events = {event.event_id for event in batch.events} if batch else set()
         self._points = {point.point_id for point in batch.points} if batch else set()
+        self._accesses = {one.record.access_id or "" for one in batch.accesses} if batch else set()
 
     def traces(self, keys: Iterable[tuple[str, str]]) -> list[Trace]:
         known = self._traces.among(keys)
@@ -64,6 +66,9 @@ class Unwritten:
 
     def known_points(self, ids: list[str]) -> set[str]:
         return self._points.intersection(ids) | self._writer.known_points(ids)
+
+    def known_accesses(self, ids: list[str]) -> set[str]:
+        return self._accesses.intersection(ids) | self._writer.known_accesses(ids)
 
     def _others(self, stored: list[StoredSegment]) -> list[StoredSegment]:
         return [one for one in stored if (one.facts.tenant, one.facts.trace_id) not in self._segments]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from store.access_records import StoredAccess
 from store.model.content import Content
 from store.model.evaluations import Evaluation
 from store.model.joining import SegmentFacts
@@ -49,6 +50,7 @@ class ViewBatch:
     points: list[MetricPoint] = field(default_factory=list[MetricPoint])
     contents: list[Content] = field(default_factory=list[Content])
     evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
+    accesses: list[StoredAccess] = field(default_factory=list[StoredAccess])
     runs: list[WholeRun] = field(default_factory=list[WholeRun])
     gone_runs: set[str] = field(default_factory=set[str])
     gone_segments: set[str] = field(default_factory=set[str])
@@ -85,6 +87,10 @@ class Lookups(Protocol):
 
     def known_points(self, ids: list[str]) -> set[str]:
         """Which of these metric point ids are stored."""
+        ...
+
+    def known_accesses(self, ids: list[str]) -> set[str]:
+        """Which of these ids of access records are stored."""
         ...
 
 

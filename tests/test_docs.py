@@ -37,6 +37,7 @@ from store.ledger import Ledger
 from store.model.rows import ReplayType, RunStatus
 from store.record import Signal
 from tests.gates import open_gate
+from tests.trails import kept_trail
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -150,7 +151,13 @@ def recorded(tmp_path_factory) -> Iterator[tuple[Path, TestClient]]:
             outcome = intake.accept(signals[one["signal"]], (CAPTURE / one["file"]).read_bytes())
         assert outcome.position is not None
         assert ledger.waiter.wait_for(outcome.position, PROJECTION_SECONDS)
-        api = create_app(reader=ledger.reader, waiter=ledger.waiter, registry=CollectorRegistry(), gate=open_gate())
+        api = create_app(
+            reader=ledger.reader,
+            waiter=ledger.waiter,
+            registry=CollectorRegistry(),
+            gate=open_gate(),
+            trail=kept_trail(),
+        )
         with TestClient(api) as client:
             yield folder, client
     finally:
@@ -161,7 +168,9 @@ def recorded(tmp_path_factory) -> Iterator[tuple[Path, TestClient]]:
 def routes() -> dict[str, dict[str, Any]]:
     """The OpenAPI description of each `METHOD path`."""
     unused: Any = None
-    paths = create_app(reader=unused, waiter=unused, registry=CollectorRegistry(), gate=open_gate()).openapi()["paths"]
+    paths = create_app(
+        reader=unused, waiter=unused, registry=CollectorRegistry(), gate=open_gate(), trail=kept_trail()
+    ).openapi()["paths"]
     return {f"{method.upper()} {path}": said for path, methods in paths.items() for method, said in methods.items()}
 
 

@@ -29,6 +29,7 @@ from spanledger.cli import app as command_line
 from spanledger.settings import Settings
 from tests.gates import open_gate
 from tests.patience import BUSY_SECONDS
+from tests.trails import kept_trail
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -229,7 +230,9 @@ def test_what_it_says_is_not_there_yet_is_not_there():
     said = re.search(r"^- Not there yet: (.*?)\n\n", README, re.DOTALL | re.MULTILINE)
     assert said
     unused: Any = None
-    paths = create_app(reader=unused, waiter=unused, registry=CollectorRegistry(), gate=open_gate()).openapi()["paths"]
+    paths = create_app(
+        reader=unused, waiter=unused, registry=CollectorRegistry(), gate=open_gate(), trail=kept_trail()
+    ).openapi()["paths"]
     for path in re.findall(r"`(?:GET|POST) (/\S+)`", said[1]):
         assert not [one for one in paths if one.startswith(path)], f"{path} is there: say so"
     commands = {command.name for command in command_line.registered_commands}

@@ -7,6 +7,7 @@ cannot be used, and the log says why.
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +24,13 @@ _log: Final = structlog.stdlib.get_logger(__name__)
 class PolicyFile:
     """A policy file in force. Thread-safe."""
 
-    def __init__(self, path: Path, *, has_key: bool) -> None:
-        """`has_key` is whether pseudonyms can be made. Raises PolicyUnusable."""
+    def __init__(
+        self, path: Path, *, has_key: bool, heard: Callable[[str, str], None] = lambda _version, _refused: None
+    ) -> None:
+        """`has_key` is whether pseudonyms can be made. `heard` is told when another policy is taken, with its version, or
+        refused, with the reason and the version that stays in force; it must be quick. Raises PolicyUnusable.
+        """
+        self._heard = heard
         self._path = path
         self._has_key = has_key
         self._lock = threading.Lock()
@@ -51,9 +57,11 @@ class PolicyFile:
             policy = read_policy(self._path, has_key=self._has_key)
         except PolicyUnusable as error:
             _log.error("redaction_policy_refused", cause=str(error), in_force=self._policy.version)
+            self._heard(self._policy.version, str(error))
             return
         _log.info("redaction_policy_loaded", version=policy.version, before=self._policy.version)
         self._policy = policy
+        self._heard(policy.version, "")
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:

@@ -9,6 +9,7 @@ from query.documents import AgentList, answer
 from query.guard import needs
 from query.parameters import AgentsParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"])
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/v1/agents", tags=["agents"])
 @router.get(
     "",
     response_model=AgentList,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.METADATA)],
     responses=responses(422, 503, 504),
 )
 def list_agents(view: ViewOf, asked: Annotated[AgentsParameters, Query()]) -> Response:

@@ -9,6 +9,7 @@ from query.documents import answer
 from query.guard import needs
 from query.parameters import ReadParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 from store.model.rows import ContentRow
 
@@ -18,7 +19,7 @@ router = APIRouter(prefix="/v1/contents", tags=["contents"])
 @router.get(
     "/{content_id}",
     response_model=ContentRow,
-    dependencies=[needs(Permission.READ_CONTENT)],
+    dependencies=[needs(Permission.READ_CONTENT, Kind.CONTENT)],
     responses=responses(404, 422, 503, 504),
 )
 def get_content(view: ViewOf, content_id: str, asked: Annotated[ReadParameters, Query()]) -> Response:

@@ -9,6 +9,7 @@ from query.documents import EvaluationList, answer
 from query.guard import needs
 from query.parameters import EvaluationsParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
 @router.get(
     "",
     response_model=EvaluationList,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(422, 503, 504),
 )
 def list_evaluations(view: ViewOf, asked: Annotated[EvaluationsParameters, Query()]) -> Response:

@@ -9,6 +9,7 @@ from query.documents import EventList, answer
 from query.guard import needs
 from query.parameters import EventsParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 @router.get(
     "",
     response_model=EventList,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(422, 503, 504),
 )
 def list_events(view: ViewOf, asked: Annotated[EventsParameters, Query()]) -> Response:

@@ -9,6 +9,7 @@ from query.documents import MetricPointList, answer
 from query.guard import needs
 from query.parameters import MetricPointsParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 
 router = APIRouter(prefix="/v1/metric-points", tags=["metric points"])
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/v1/metric-points", tags=["metric points"])
 @router.get(
     "",
     response_model=MetricPointList,
-    dependencies=[needs(Permission.READ_METRICS)],
+    dependencies=[needs(Permission.READ_METRICS, Kind.CONTENT)],
     responses=responses(422, 503, 504),
 )
 def list_metric_points(view: ViewOf, asked: Annotated[MetricPointsParameters, Query()]) -> Response:

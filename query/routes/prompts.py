@@ -9,6 +9,7 @@ from query.documents import PromptList, answer
 from query.guard import needs
 from query.parameters import PromptsParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 
 router = APIRouter(prefix="/v1/prompts", tags=["prompts"])
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/v1/prompts", tags=["prompts"])
 @router.get(
     "",
     response_model=PromptList,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(422, 503, 504),
 )
 def list_prompts(view: ViewOf, asked: Annotated[PromptsParameters, Query()]) -> Response:

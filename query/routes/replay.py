@@ -12,6 +12,7 @@ from query.documents import line
 from query.guard import needs
 from query.parameters import ReadParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 from store.model.rows import ReplayEvent
 
@@ -24,7 +25,7 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 @router.get(
     "/{run_id}/replay",
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.REPLAY)],
     response_class=StreamingResponse,
     responses={
         200: {"description": "One ReplayEvent a line.", "content": {NDJSON_MEDIA_TYPE: {"schema": {"type": "object"}}}},

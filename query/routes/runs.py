@@ -9,13 +9,19 @@ from query.documents import DecisionList, MessageList, RunList, StepList, ToolCa
 from query.guard import needs
 from query.parameters import PageParameters, ReadParameters, RunsParameters, StepsParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 from store.model.rows import RunRow
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 
-@router.get("", response_model=RunList, dependencies=[needs(Permission.READ_RUNS)], responses=responses(422, 503, 504))
+@router.get(
+    "",
+    response_model=RunList,
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
+    responses=responses(422, 503, 504),
+)
 def list_runs(view: ViewOf, asked: Annotated[RunsParameters, Query()]) -> Response:
     """Runs, newest start first. All conditions hold together."""
     page = view.at(asked.min_position).runs(asked.filter(), limit=asked.limit, cursor=asked.cursor)
@@ -25,7 +31,7 @@ def list_runs(view: ViewOf, asked: Annotated[RunsParameters, Query()]) -> Respon
 @router.get(
     "/{run_id}",
     response_model=RunRow,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(404, 422, 503, 504),
 )
 def get_run(view: ViewOf, run_id: str, asked: Annotated[ReadParameters, Query()]) -> Response:
@@ -36,7 +42,7 @@ def get_run(view: ViewOf, run_id: str, asked: Annotated[ReadParameters, Query()]
 @router.get(
     "/{run_id}/steps",
     response_model=StepList,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(404, 422, 503, 504),
 )
 def list_steps(view: ViewOf, run_id: str, asked: Annotated[StepsParameters, Query()]) -> Response:
@@ -50,7 +56,7 @@ def list_steps(view: ViewOf, run_id: str, asked: Annotated[StepsParameters, Quer
 @router.get(
     "/{run_id}/tool-calls",
     response_model=ToolCallList,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(404, 422, 503, 504),
 )
 def list_tool_calls(view: ViewOf, run_id: str, asked: Annotated[PageParameters, Query()]) -> Response:
@@ -62,7 +68,7 @@ def list_tool_calls(view: ViewOf, run_id: str, asked: Annotated[PageParameters, 
 @router.get(
     "/{run_id}/decisions",
     response_model=DecisionList,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(404, 422, 503, 504),
 )
 def list_decisions(view: ViewOf, run_id: str, asked: Annotated[PageParameters, Query()]) -> Response:
@@ -74,7 +80,7 @@ def list_decisions(view: ViewOf, run_id: str, asked: Annotated[PageParameters, Q
 @router.get(
     "/{run_id}/messages",
     response_model=MessageList,
-    dependencies=[needs(Permission.READ_CONTENT)],
+    dependencies=[needs(Permission.READ_CONTENT, Kind.CONTENT)],
     responses=responses(404, 422, 503, 504),
 )
 def list_messages(view: ViewOf, run_id: str, asked: Annotated[PageParameters, Query()]) -> Response:

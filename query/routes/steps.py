@@ -10,6 +10,7 @@ from query.guard import needs
 from query.new_steps import new_steps
 from query.parameters import NewStepsParameters, ReadParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 from store.errors import BadQuery
 from store.record import Position
@@ -20,7 +21,7 @@ router = APIRouter(prefix="/v1/steps", tags=["steps"])
 @router.get(
     "",
     response_model=NewStepList,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(422, 503, 504),
 )
 def list_new_steps(view: ViewOf, asked: Annotated[NewStepsParameters, Query()]) -> Response:
@@ -39,7 +40,7 @@ def list_new_steps(view: ViewOf, asked: Annotated[NewStepsParameters, Query()]) 
 @router.get(
     "/{step_id}",
     response_model=StepDocument,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(404, 422, 503, 504),
 )
 def get_step(view: ViewOf, step_id: str, asked: Annotated[ReadParameters, Query()]) -> Response:

@@ -9,6 +9,7 @@ from query.documents import ToolList, answer
 from query.guard import needs
 from query.parameters import ToolsParameters
 from query.problems import responses
+from query.trail import Kind
 from query.view import ViewOf
 
 router = APIRouter(prefix="/v1/tools", tags=["tools"])
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/v1/tools", tags=["tools"])
 @router.get(
     "",
     response_model=ToolList,
-    dependencies=[needs(Permission.READ_RUNS)],
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
     responses=responses(422, 503, 504),
 )
 def list_tools(view: ViewOf, asked: Annotated[ToolsParameters, Query()]) -> Response:

@@ -24,6 +24,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from access.keyring import KeyHolder, Keyring
+from access.refusals import Refusals
 from collector.boundary import Boundary, Shut
 from collector.errors import PortUnavailable
 from collector.grpc import OtlpGrpcServer
@@ -91,13 +92,18 @@ class _Receivers:
         self._status = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         registry = CollectorRegistry()
+        refusals = Refusals()
         self._record = RemoteRecord(
-            wire, keys=keys, metrics=lambda: families.packed(registry), stop=self._asked_to_stop
+            wire,
+            keys=keys,
+            metrics=lambda: families.packed(registry),
+            stop=self._asked_to_stop,
+            refusals=refusals,
         )
         self._refusal: FrontDoorError | None = None
         boundary: Boundary = Shut()  # Until there is a policy: no door opens without one, and nothing would pass it.
         try:
-            boundary = boundary_of(settings)
+            boundary = boundary_of(settings, self._record.tell_policy)
         except FrontDoorError as error:
             self._refusal = error
         intake = Intake(
@@ -107,7 +113,7 @@ class _Receivers:
             boundary=boundary,
             space=self._record,
         )
-        gate = gate_of(settings, keys)
+        gate = gate_of(settings, keys, refusals)
         self._tls = tls_of(settings)
         credentials = self._tls.of_grpc() if self._tls else None
         self._grpc = OtlpGrpcServer(intake, gate=gate, host=settings.host, port=grpc_port, credentials=credentials)

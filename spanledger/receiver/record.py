@@ -4,13 +4,16 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 import structlog
 
 from access.keyring import KeyHolder, Keyring
+from access.refusals import Refusals, packed
 from spanledger.receiver.wire import Ended, Kind, Message, Wire
+from spanledger.redaction import PolicySaid
 from store import errors
 from store.errors import JournalClosed, StoreError
 from store.record import FrameDraft, Position
@@ -23,11 +26,18 @@ class RemoteRecord:
     """`collector.intake.Journal` and `collector.headroom.Space` over a wire. `follow` is the wire's receiving thread."""
 
     def __init__(
-        self, wire: Wire, *, keys: KeyHolder, metrics: Callable[[], bytes], stop: Callable[[int], None]
+        self,
+        wire: Wire,
+        *,
+        keys: KeyHolder,
+        metrics: Callable[[], bytes],
+        stop: Callable[[int], None],
+        refusals: Refusals | None = None,
     ) -> None:
         """`keys` are kept as new as they are told. `metrics` gives the process's metrics. `stop` is called with the exit
-        status when nothing more is to be taken.
+        status when nothing more is to be taken. `refusals` that were counted are told about once a second.
         """
+        self._refusals = refusals or Refusals()
         self._wire = wire
         self._keys = keys
         self._metrics = metrics
@@ -40,6 +50,8 @@ class RemoteRecord:
 
     def append(self, draft: FrameDraft) -> Position:
         """Blocks until the frame is on the disk. Raises what the journal raises there, and JournalClosed."""
+        if draft.signal is None:
+            raise ValueError("telemetry alone goes over the wire as frames")
         done: Future[Position] = Future()
         with self._lock:
             if self._over:
@@ -99,13 +111,13 @@ class RemoteRecord:
             case Kind.KEYS:
                 self._hear_keys(message.document)
             case Kind.ALIVE:
-                self._wire.send(message, *self._used())
+                self._wire.send(message, *self._counted())
             case Kind.STOP:
-                used = self._used()
-                if used:
-                    self._wire.send(*used)
+                counted = self._counted()
+                if counted:
+                    self._wire.send(*counted)
                 self._stop(0)
-            case Kind.START | Kind.READY | Kind.APPEND | Kind.USED:
+            case Kind.START | Kind.READY | Kind.APPEND | Kind.USED | Kind.REFUSALS | Kind.POLICY:
                 raise Ended(f"the other process says {message.kind.name}, which is not its to say")
 
     def _hear_keys(self, document: bytes) -> None:
@@ -115,10 +127,19 @@ class RemoteRecord:
         else:
             self._keys.confirm()
 
-    def _used(self) -> list[Message]:
-        """Which keys were used since this was told last; nothing where none was."""
-        used = self._keys.take_used()
-        return [Message(Kind.USED, document=msgspec.msgpack.encode(used))] if used else []
+    def tell_policy(self, said: PolicySaid) -> None:
+        """A policy of redaction was taken or refused here."""
+        with suppress(Ended):  # Whoever follows the wire sees that, too, and ends the process.
+            self._wire.send(Message(Kind.POLICY, document=msgspec.msgpack.encode(said)))
+
+    def _counted(self) -> list[Message]:
+        """Which keys were used since this was told last, and who was refused; nothing where there is nothing."""
+        messages: list[Message] = []
+        if used := self._keys.take_used():
+            messages.append(Message(Kind.USED, document=msgspec.msgpack.encode(used)))
+        if refused := self._refusals.take():
+            messages.append(Message(Kind.REFUSALS, document=packed(refused)))
+        return messages
 
     def _answered(self, number: int) -> "Future[Position] | None":
         """Who waits under that number; nobody where it was given up before the answer came."""

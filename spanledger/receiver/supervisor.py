@@ -22,12 +22,14 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from access.keyring import KeyHolder, Keyring
+from access.refusals import Refusals, unpacked
 from spanledger.doors import Doors
 from spanledger.errors import FrontDoorError
 from spanledger.receiver import families
 from spanledger.receiver.life import Life, exit_said
 from spanledger.receiver.limits import limits_of
 from spanledger.receiver.wire import Ended, Kind, Message
+from spanledger.redaction import PolicySaid
 from spanledger.settings import Settings
 from store.record import FrameDraft, Position, Signal
 
@@ -56,12 +58,21 @@ class Record(Protocol):
 class Receiver(Collector):
     """The receiver process of one server. Made and `stop`ped by one thread, with which its first life ends."""
 
-    def __init__(self, settings: Settings, doors: Doors, registry: CollectorRegistry, keys: KeyHolder) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        doors: Doors,
+        registry: CollectorRegistry,
+        keys: KeyHolder,
+        refusals: Refusals | None = None,
+    ) -> None:
         """Start the process: it takes a while to be ready, and takes nothing before it is attended. `keys` are those that
-        it begins with, and `keys.used` hears of those that it lets in.
+        it begins with, and `keys.used` hears of those that it lets in, `refusals` of those that it does not.
 
         Raises FrontDoorError.
         """
+        self._refusals = refusals or Refusals()
+        self._hear_policy: Callable[[PolicySaid], None] = lambda _: None
         self._settings = settings
         self._doors = doors
         self._keys = keys
@@ -93,8 +104,11 @@ class Receiver(Collector):
         up = Gauge("spanledger_receiver_up", "1 while the receiver process takes requests.", registry=registry)
         up.set_function(lambda: self._up)
 
-    def attend(self, record: Record) -> "Future[int]":
-        """Store in `record` what it sends from now on. The future has its gRPC port when it is ready, or a FrontDoorError."""
+    def attend(self, record: Record, hear_policy: Callable[[PolicySaid], None] = lambda _: None) -> "Future[int]":
+        """Store in `record` what it sends from now on, and tell `hear_policy` what becomes of its policy. The future has its
+        gRPC port when it is ready, or a FrontDoorError.
+        """
+        self._hear_policy = hear_policy
         self._thread = threading.Thread(target=self._serve, args=(record,), name="receiver-heard", daemon=True)
         self._thread.start()
         return self._ready
@@ -194,6 +208,10 @@ class Receiver(Collector):
             case Kind.USED:
                 for prefix, at in message.said().items():
                     self._keys.used(prefix, at)
+            case Kind.REFUSALS:
+                self._refusals.put(unpacked(message.document))
+            case Kind.POLICY:
+                self._hear_policy(msgspec.msgpack.decode(message.document, type=PolicySaid))
             case Kind.READY:
                 self._is_ready(**message.said())
             case _:

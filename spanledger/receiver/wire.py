@@ -42,6 +42,8 @@ class Kind(IntEnum):
     STOP = 9
     KEYS = 10
     USED = 11
+    REFUSALS = 12
+    POLICY = 13
 
 
 _KINDS: Final = frozenset(map(int, Kind))

@@ -30,6 +30,17 @@ def keyset(cursor: str | None) -> dict[str, Any]:
             raise _bad(cursor)
 
 
+def record_place(cursor: str | None) -> dict[str, Any]:
+    """The parameters `before_sequence` and `before_ordinal` of a statement; both None at the beginning. Raises BadQuery."""
+    if cursor is None:
+        return {"before_sequence": None, "before_ordinal": None}
+    match _place(cursor):
+        case [int(sequence), int(ordinal)] if 0 <= sequence < 2**63 and 0 <= ordinal < 2**31:
+            return {"before_sequence": sequence, "before_ordinal": ordinal}
+        case _:
+            raise _bad(cursor)
+
+
 def paged(
     rows: list[dict[str, Any]], limit: int, present: Callable[[dict[str, Any]], Row], time_name: str, id_name: str
 ) -> Page[Row]:

@@ -22,6 +22,7 @@ _TABLES = {
     "events": "SELECT * FROM events ORDER BY sequence, ordinal",
     "metric_points": "SELECT * FROM metric_points ORDER BY sequence, ordinal",
     "evaluations": "SELECT * FROM evaluations ORDER BY sequence, ordinal, evaluation_id",
+    "access_records": "SELECT * FROM access_records ORDER BY sequence, ordinal",
     "quarantine": "SELECT * FROM quarantine ORDER BY sequence",
 }
 

@@ -13,6 +13,7 @@ from store.model.paid import paid_for, reported_by
 from store.model.particulars import NOTHING, RunParticulars
 from store.model.prices import shown_usd
 from store.model.rows import (
+    AccessRow,
     Completeness,
     DecisionRow,
     EvaluationRow,
@@ -33,6 +34,11 @@ from store.record import Position
 
 _EVALUATION_COLUMNS = tuple(
     field.name for field in fields(EvaluationRow) if field.name not in ("step_id", "at", "position")
+)
+_ACCESS_COLUMNS = tuple(
+    field.name
+    for field in fields(AccessRow)
+    if field.name not in ("at", "content_ids", "filters", "detail", "position")
 )
 _NOTHING_PARTICULAR = Particulars()
 _of_a_run = msgspec.json.Decoder(RunParticulars)
@@ -320,6 +326,19 @@ def present_evaluation(row: dict[str, Any], *, journal_id: str) -> EvaluationRow
         **shown,
         step_id=step_id(row["trace_id"], row["span_id"]) if known else None,
         at=rfc3339(row["time_ns"]),
+        position=str(Position(journal_id, row["sequence"])),
+    )
+
+
+def present_access(row: dict[str, Any], *, journal_id: str) -> AccessRow:
+    """A row of `access_records`."""
+    shown = {name: row[name] for name in _ACCESS_COLUMNS}
+    return AccessRow(
+        **shown,
+        at=rfc3339(row["at_ns"]),
+        content_ids=row["content_ids"] or [],
+        filters=row["filters"] or [],
+        detail=msgspec.json.decode(row["detail"]) if row["detail"] else {},
         position=str(Position(journal_id, row["sequence"])),
     )
 

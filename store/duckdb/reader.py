@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from store.contract import (
+    AccessFilter,
     AgentFilter,
     EvaluationFilter,
     EventFilter,
@@ -19,7 +20,7 @@ from store.contract import (
     ViewStatus,
 )
 from store.duckdb import dimensions
-from store.duckdb.cursors import keyset, make_cursor, paged, step_place
+from store.duckdb.cursors import keyset, make_cursor, paged, record_place, step_place
 from store.duckdb.engine import Engine
 from store.duckdb.present import (
     attributes_of,
@@ -27,6 +28,7 @@ from store.duckdb.present import (
     inline_content,
     is_alive,
     pieces_in,
+    present_access,
     present_call,
     present_decision,
     present_evaluation,
@@ -49,6 +51,7 @@ from store.model.ids import split_step_id
 from store.model.order import PlaceInTrace
 from store.model.replay import Times
 from store.model.rows import (
+    AccessRow,
     AgentRow,
     ContentRow,
     DecisionRow,
@@ -114,9 +117,11 @@ class DuckDbReader:
         found = steps.page(_place_in(steps, cursor), limit + 1)
         shown = found[:limit]
         before = steps.number_of(shown[0]) if shown and cursor else 0
-        rows = self._present(row, steps, shown, before=before, inline=inline)
+        inlined: set[str] = set()
+        rows = self._present(row, steps, shown, before=before, inlined=inlined if inline else None)
         last = shown[-1] if len(found) > limit else None
-        return Page(rows, make_cursor(steps.traces[last.trace].trace_id, *last.at) if last else None)
+        cursor = make_cursor(steps.traces[last.trace].trace_id, *last.at) if last else None
+        return Page(rows, cursor, frozenset(inlined))
 
     def step(self, tenant: str, step_id: str) -> StepDetail:
         ids = split_step_id(step_id)
@@ -132,7 +137,7 @@ class DuckDbReader:
             raise NotFound(f"there is no step {step_id!r}")
         row = rows[0]
         place = steps.place_of(number, row["span_id"], row["start_ns"])
-        [shown] = self._present(runs[0], steps, [place], before=steps.number_of(place), inline=False)
+        [shown] = self._present(runs[0], steps, [place], before=steps.number_of(place))
         texts = self._texts(tenant, pieces_in(row))
         extra = msgspec.json.decode(row["extra"]) if row["extra"] else {}
         resource = msgspec.json.decode(texts.get(row["resource"], '{"attributes":{}}'))
@@ -252,6 +257,14 @@ class DuckDbReader:
     def prompts(self, tenant: str, where: PromptFilter, *, limit: int, cursor: str | None) -> Page[PromptRow]:
         return dimensions.prompts(self._engine, tenant, where, limit=limit, cursor=cursor)
 
+    def accesses(self, tenant: str, where: AccessFilter, *, limit: int, cursor: str | None) -> Page[AccessRow]:
+        rows = self._engine.rows(sql("select_access_records"), {
+            "tenant": tenant, "who": where.who, "action": where.action, "run": where.run, "outcome": where.outcome,
+            "since_ns": where.since_ns, "until_ns": where.until_ns, **record_place(cursor), "limit": limit + 1,
+        })  # fmt: skip
+        journal_id = self._journal_id()
+        return paged(rows, limit, lambda row: present_access(row, journal_id=journal_id), "sequence", "ordinal")
+
     def content(self, tenant: str, content_id: str) -> ContentRow:
         rows = self._engine.rows(sql("select_contents"), {"tenant": tenant, "ids": [content_id]})
         if not rows:
@@ -278,8 +291,15 @@ class DuckDbReader:
         ]  # fmt: skip
 
     def _present(
-        self, run: dict[str, Any], steps: RunSteps, shown: list[Placed], *, before: int, inline: bool
+        self,
+        run: dict[str, Any],
+        steps: RunSteps,
+        shown: list[Placed],
+        *,
+        before: int,
+        inlined: set[str] | None = None,
     ) -> list[StepRow]:
+        """Steps as rows; with `inlined` their content stands in them, and its ids are added to that."""
         journal_id = self._journal_id()
         outcomes, alive = self._outcomes(steps.tenant, [run["run_id"]]), is_alive(run, self._clock_ns())
         spans = steps.spans(shown)
@@ -294,12 +314,13 @@ class DuckDbReader:
         servers = {number: steps.mcp_servers(number, asked) for number, asked in clients.items()}
         contents = [content_of(span, said) for span, said in zip(spans, events, strict=True)]
         texts: dict[str, str] = {}
-        if inline:
-            texts = self._texts(steps.tenant, {piece for one in contents for ids in one.values() for piece in ids})
+        if inlined is not None:
+            inlined |= {piece for one in contents for ids in one.values() for piece in ids}
+            texts = self._texts(steps.tenant, inlined)
         return [
             present_step(
                 span, run_id=run["run_id"], seq=before + offset, journal_id=journal_id, outcomes=outcomes, is_alive=alive,
-                content=inline_content(content, texts) if inline else dict(content),
+                content=dict(content) if inlined is None else inline_content(content, texts),
                 events=said, mcp_servers=servers[one.trace],
             )
             for offset, (one, span, said, content) in enumerate(zip(shown, spans, events, contents, strict=True))

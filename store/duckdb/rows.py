@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
+from store.access_records import AccessRecord, StoredAccess
 from store.model.decisions import Decision
 from store.model.evaluations import Evaluation
 from store.model.joining import Joined, SegmentFacts
@@ -19,6 +20,7 @@ SPAN_FIELDS: Final = tuple(field.name for field in fields(Span))
 BODY_FIELDS: Final = tuple(field.name for field in fields(SpanBody))
 EVENT_FIELDS: Final = tuple(field.name for field in fields(Event))
 EVALUATION_FIELDS: Final = tuple(field.name for field in fields(Evaluation))
+ACCESS_FIELDS: Final = tuple(field.name for field in fields(AccessRecord))
 RUN_FIELDS: Final = tuple(field.name for field in fields(Run))
 
 _TRANSPOSED_AT_ONCE: Final = 32
@@ -160,6 +162,20 @@ def decision_row(run: Run, decision: Decision, position: int) -> dict[str, Any]:
         "evidence": decision.evidence,
         "evidence_rule": decision.evidence_rule,
         "position": position,
+    }
+
+
+def access_row(access: StoredAccess) -> dict[str, Any]:
+    record = access.record
+    said = {name: getattr(record, name) for name in ACCESS_FIELDS}
+    return said | {
+        "tenant": access.tenant,
+        "sequence": access.sequence,
+        "ordinal": access.ordinal,
+        "received_ns": access.received_ns,
+        "content_ids": list(record.content_ids) or None,
+        "filters": list(record.filters) or None,
+        "detail": _encode(record.detail).decode() if record.detail else None,
     }
 
 

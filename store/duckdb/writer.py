@@ -14,6 +14,7 @@ from store.duckdb.rows import (
     EVENT_FIELDS,
     RUN_FIELDS,
     SPAN_FIELDS,
+    access_row,
     call_row,
     columns,
     decision_row,
@@ -121,6 +122,13 @@ class DuckDbWriter:
             {row["point_id"] for row in self._engine.rows(sql("select_known_points"), {"ids": ids})} if ids else set()
         )
 
+    def known_accesses(self, ids: list[str]) -> set[str]:
+        return (
+            {row["access_id"] for row in self._engine.rows(sql("select_known_accesses"), {"ids": ids})}
+            if ids
+            else set()
+        )
+
     def prepare(self, batch: ViewBatch) -> Prepared:
         owed_anew = batch.owed != self._owed
         prepared = Prepared(
@@ -164,6 +172,7 @@ class DuckDbWriter:
             "owed": _transposed([{"tenant": tenant, "trace_id": trace_id} for tenant, trace_id in sorted(batch.owed)])
             if batch.owed != self._owed
             else {},
+            "access_records": _transposed([access_row(one) for one in batch.accesses]),
             "quarantine": columns(batch.quarantined, ("sequence", "signal", "tenant", "error")),
             "segments": _transposed([segment_row(segment) for whole in batch.runs for segment in whole.segments]),
             "tool_calls": _transposed(

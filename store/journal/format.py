@@ -42,8 +42,12 @@ _CODEC_ZSTD: Final = 1
 _CODEC_ZSTD_STREAM: Final = 2
 _BEGINS_COMMIT: Final = 1
 _BEGINS_STREAM: Final = 2
+_NO_SIGNAL: Final = 0  # Of a frame that is not of telemetry.
 _KINDS: Final = frozenset(FrameType)
-_SIGNALS: Final = frozenset(Signal)
+_SIGNALS: Final = {
+    FrameType.OTLP: frozenset(map(int, Signal)),
+    FrameType.ACCESS: frozenset({_NO_SIGNAL}),
+}
 FRAME_OVERHEAD_BYTES: Final = _FRAME.size + _CRC.size
 
 
@@ -81,7 +85,7 @@ class StoredFrame:
     sequence: int
     type: FrameType
     tenant: str
-    signal: Signal
+    signal: Signal | None
     received_ns: int
     records: int
     root: bytes
@@ -144,7 +148,7 @@ def pack_frame(frame: Frame, stored: StoredBody, *, begins_commit: bool) -> byte
             FRAME_MAGIC,
             FRAME_VERSION,
             frame.type,
-            frame.signal,
+            frame.signal or _NO_SIGNAL,
             _CODEC_ZSTD if stored.part is Part.WHOLE else _CODEC_ZSTD_STREAM,
             len(tenant),
             flags,
@@ -202,7 +206,7 @@ def unpack_frame(data: memoryview, place: FramePlace, source: str) -> StoredFram
         _FRAME.unpack_from(data, place.offset)
     )
     part = _part(codec, flags)
-    if version > FRAME_VERSION or part is None or kind not in _KINDS or signal not in _SIGNALS:
+    if version > FRAME_VERSION or part is None or kind not in _KINDS or signal not in _SIGNALS[kind]:
         raise JournalVersionUnknown(
             f"{source} has a frame of version {version}, type {kind}, signal {signal}, codec {codec} at byte "
             f"{place.offset}, which this Spanledger does not know: open the data folder with the release that wrote it"
@@ -214,7 +218,8 @@ def unpack_frame(data: memoryview, place: FramePlace, source: str) -> StoredFram
         raise JournalCorrupt(f"{source} has a frame whose tenant is not UTF-8 at byte {place.offset}") from error
     # A copy: what is read from a mapped file must not outlive the mapping.
     stored = StoredBody(raw_bytes, bytes(data[body_at:crc_at]), part)
-    return StoredFrame(sequence, FrameType(kind), tenant, Signal(signal), received_ns, records, root, stored)
+    spoken = Signal(signal) if signal else None
+    return StoredFrame(sequence, FrameType(kind), tenant, spoken, received_ns, records, root, stored)
 
 
 def _part(codec: int, flags: int) -> Part | None:

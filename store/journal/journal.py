@@ -27,7 +27,7 @@ from store.journal.reader import SegmentReader
 from store.journal.segments import Segment
 from store.journal.writer import SegmentWriter
 from store.otlp.leaves import root_of
-from store.record import Frame, FrameDraft, Position
+from store.record import Frame, FrameDraft, FrameType, Position
 
 SEGMENT_BYTES: Final = 32 * 1024 * 1024  # Large enough that rotation is rare, small enough to allocate in a blink.
 GROUP_BYTES_MAX: Final = 16 * 1024 * 1024  # Of bodies: the first in a group waits while the last is compressed, 10 ms.
@@ -111,6 +111,7 @@ class Journal:
             raise ValueError(f"a tenant's name has at most {TENANT_BYTES_MAX} bytes: {draft.tenant[:40]}...")
         self._refuse_if_over()
         pending = _Pending(draft, root_of(draft.leaves), Future())
+        pending.done.set_running_or_notify_cancel()  # Whoever stops waiting must not take the commit down with it.
         # Under the gate nothing is queued behind the mark that ends the writer: it would wait for ever.
         with self._gate:
             self._refuse_if_over()
@@ -237,7 +238,9 @@ class Journal:
                     stored = self._files.store(draft.body)
                     if not self._files.fits(draft.tenant, stored):
                         self._sync(added)
-                        stored = self._files.make_room(draft.tenant, draft.body, stored, self._clock_ns())
+                        stored = self._files.make_room(
+                            draft.tenant, draft.body, stored, self._clock_ns(), makes_do=draft.type is FrameType.ACCESS
+                        )
                 except JournalFull as full:
                     pending.done.set_exception(full)
                     continue

@@ -10,12 +10,16 @@ frame that was refused each begin a new one.
 
 import os
 from pathlib import Path
+from typing import Final
 
 from store.errors import JournalFull
 from store.journal.format import HEADER_BYTES, SEGMENT_VERSION, Part, SegmentHeader, StoredBody, frame_bytes, pack_frame
 from store.journal.segments import NO_ROOM, Segment, create_segment, list_segments, mend_tail, remove_leftovers
 from store.journal.stream import StreamWriter
 from store.record import Frame
+
+SMALL_SEGMENT_BYTES: Final = 1024 * 1024
+"""What is asked for where there is no room for a whole segment, for a frame that says who read what: thousands of them."""
 
 
 class SegmentWriter:
@@ -41,7 +45,7 @@ class SegmentWriter:
         if not self.segments:
             self.journal_id = os.urandom(16).hex()
             self.sequence = 0
-            self._begin_segment(0, now_ns)
+            self._begin_segment(0, now_ns, makes_do=False)
             return
         last = self.segments[-1]
         self.journal_id = last.header.journal_id
@@ -65,10 +69,13 @@ class SegmentWriter:
         """Whether the frame fits into the segment as it is."""
         return self._offset + frame_bytes(tenant, stored) <= self._allocated
 
-    def make_room(self, tenant: str, body: bytes, stored: StoredBody, now_ns: int) -> StoredBody:
+    def make_room(
+        self, tenant: str, body: bytes, stored: StoredBody, now_ns: int, *, makes_do: bool = False
+    ) -> StoredBody:
         """Take room for a frame that does not fit, and return its body as it must be stored there: it begins a stream.
 
-        Everything added must be synced. Raises JournalFull: then the frame is as if it had never been.
+        `makes_do`: a small segment will do where a whole one does not fit on the disk. Everything added must be synced.
+        Raises JournalFull: then the frame is as if it had never been.
         """
         if stored.part is Part.CONTINUES:
             self._stream.begin_anew()
@@ -78,7 +85,7 @@ class SegmentWriter:
             if self._is_empty and self.segments[-1].header.version == SEGMENT_VERSION:
                 self._grow(HEADER_BYTES + needed)
             else:
-                self._begin_segment(needed, now_ns)
+                self._begin_segment(needed, now_ns, makes_do=makes_do)
         except JournalFull:
             self._stream.begin_anew()
             raise
@@ -113,11 +120,18 @@ class SegmentWriter:
         """Whether the last segment holds no frame."""
         return bool(self.segments) and self.segments[-1].header.first_sequence == self.sequence + 1
 
-    def _begin_segment(self, needed_bytes: int, now_ns: int) -> None:
+    def _begin_segment(self, needed_bytes: int, now_ns: int, *, makes_do: bool) -> None:
         # A crash may leave this segment without a frame: then its header is all that keeps time from going backwards.
         header = SegmentHeader(self.journal_id, self.sequence + 1, max(now_ns, self.last_received_ns))
         size = max(self._segment_bytes, HEADER_BYTES + needed_bytes)
-        segment, descriptor = create_segment(self._folder, header, size)
+        small = max(SMALL_SEGMENT_BYTES, HEADER_BYTES + needed_bytes)
+        try:
+            segment, descriptor = create_segment(self._folder, header, size)
+        except JournalFull:
+            if not makes_do or small >= size:
+                raise
+            size = small
+            segment, descriptor = create_segment(self._folder, header, size)
         sealed = self.segments
         if sealed:
             # The zeros behind the last frame go back to the disk. A crash before this leaves them: readers stop there.

@@ -426,6 +426,36 @@ class MetricPointRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRow:
+    """One access record: who read or changed what, or was refused. `count` attempts of the same kind are one row."""
+
+    at: str | None
+    who: str
+    key_prefix: str | None
+    role: str | None
+    peer: str | None
+    door: str
+    action: str
+    call: str | None
+    outcome: str
+    reason: str | None
+    run_id: str | None
+    step_id: str | None
+    content_ids: list[str]
+    content_count: int
+    content_digest: str | None
+    rows: int
+    statement_digest: str | None
+    filters: list[str]
+    filter_digest: str | None
+    purpose: str | None
+    subject: str | None
+    detail: dict[str, str]
+    count: int
+    position: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContentRow:
     """One piece of content, stored once per tenant. `text` is as it was sent."""
 

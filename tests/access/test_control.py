@@ -239,3 +239,37 @@ def test_every_table_can_be_made_in_postgresql():
     control_module._metadata.create_all(engine, checkfirst=False)
     assert len(said) == 3
     assert any("BYTEA" in one for one in said)
+
+
+def test_each_change_of_a_key_waits_to_be_recorded_in_the_transaction_that_made_it(control):
+    now = time.time()
+    old, successor = key_record(new_key(), Role.AUDITOR, "acme", created_at=now), key_record(new_key(), tenant="acme")
+    control.add(old, by="local:ann")
+    control.add(old, by="local:ann")
+    successor = replace(successor, created_at=now + 1, replaces=old.prefix)
+    control.rotate(old.prefix, successor, old_until=now + 60, by="local:ben")
+    control.revoke(successor.prefix, now + 2, by="local:cy")
+    with pytest.raises(KeyRefused):
+        control.revoke(successor.prefix, now + 3, by="local:cy")
+    found = control.changes()
+    assert [(one.action, one.changed_by, one.prefix, one.tenant) for one in found] == [
+        ("key_create", "local:ann", old.prefix, "acme"),
+        ("key_rotate", "local:ben", successor.prefix, "acme"),
+        ("key_revoke", "local:cy", successor.prefix, "acme"),
+    ]
+    assert found[0].detail["role"] == "auditor"
+    assert found[1].detail["replaces"] == old.prefix
+    assert len({one.change_id for one in found}) == 3
+    assert old.digest.hex() not in repr(found)
+    control.recorded(found[:2])
+    assert control.changes() == found[2:]
+    control.recorded(found)
+    assert control.changes() == []
+
+
+def test_when_a_key_was_used_is_no_change_that_is_recorded(control):
+    key = key_record(new_key())
+    control.add(key)
+    control.recorded(control.changes())
+    control.used({key.prefix: time.time()})
+    assert control.changes() == []

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from query.app import create_app
 from query.view import ReadLimits
 from store.contract import (
+    AccessFilter,
     AgentFilter,
     EvaluationFilter,
     EventFilter,
@@ -24,6 +25,7 @@ from store.contract import (
 )
 from store.errors import BadQuery, NotFound
 from store.model.rows import (
+    AccessRow,
     AgentRow,
     ContentRow,
     DecisionRow,
@@ -42,6 +44,7 @@ from store.model.rows import (
 from store.record import DEFAULT_TENANT, Position
 from tests.builders import JOURNAL_ID
 from tests.gates import open_gate
+from tests.trails import kept_trail
 
 
 def _page(rows: list[Any], limit: int, cursor: str | None) -> Page[Any]:
@@ -68,6 +71,7 @@ class FakeReader:
     agent_rows: list[AgentRow] = field(default_factory=list)
     tool_rows: list[ToolRow] = field(default_factory=list)
     prompt_rows: list[PromptRow] = field(default_factory=list)
+    access_rows: list[AccessRow] = field(default_factory=list)
     content_rows: dict[str, ContentRow] = field(default_factory=dict)
     failure: Exception | None = None
     asked: Any = None
@@ -154,6 +158,10 @@ class FakeReader:
         self._answer(tenant, where)
         return _page(self.prompt_rows, limit, cursor)
 
+    def accesses(self, tenant: str, where: AccessFilter, *, limit: int, cursor: str | None) -> Page[AccessRow]:
+        self._answer(tenant, where)
+        return _page(self.access_rows, limit, cursor)
+
     def content(self, tenant: str, content_id: str) -> ContentRow:
         self._answer(tenant)
         if content_id not in self.content_rows:
@@ -217,6 +225,7 @@ def api(reader: FakeReader, waiter: FakeWaiter) -> Iterator[TestClient]:
         waiter=waiter,
         registry=CollectorRegistry(),
         gate=open_gate(),
+        trail=kept_trail(),
         limits=ReadLimits(wait_seconds_max=0.05),
     )
     with TestClient(app, raise_server_exceptions=False) as client:

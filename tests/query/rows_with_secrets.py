@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from query.withholding import CONTENT, METADATA, needed
 from store.model.rows import (
+    AccessRow,
     AgentRow,
     Completeness,
     ContentRow,
@@ -103,6 +104,7 @@ def reader_with_secrets() -> FakeReader:
         metric_rows=[filled(MetricPointRow, detail={"bounds": [1], "exemplars": [{"value": RAW_WORD}]})],
         evaluation_rows=[filled(EvaluationRow)],
         agent_rows=[filled(AgentRow)],
+        access_rows=[filled(AccessRow)],
         tool_rows=[filled(ToolRow)],
         prompt_rows=[filled(PromptRow)],
         content_rows={"known": filled(ContentRow, text=f"{CONTENT_WORD} {REASONING_WORD}")},

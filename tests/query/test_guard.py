@@ -20,16 +20,20 @@ from access.keys import new_key
 from access.permissions import ROLE_PERMISSIONS, Permission, Principal, Role
 from query.app import create_app, described
 from query.guard import UndeclaredRoute, check_declared, needs
+from query.trail import Kind, Note
 from query.view import TenantReader
 from store.model.rows import ReplayEvent
 from store.record import DEFAULT_TENANT
 from tests.gates import KeyedGate, bearing, open_gate
 from tests.query.conftest import FakeReader
 from tests.query.rows_with_secrets import CONTENT_WORD, RAW_WORD, REASONING_WORD, TEXT_PART, reader_with_secrets
+from tests.trails import kept_trail
 
 ROUTES = Path(__file__).parents[2] / "query" / "routes"
 unused: Any = None
-DESCRIBED = described(create_app(reader=unused, waiter=unused, registry=CollectorRegistry(), gate=open_gate()))
+DESCRIBED = described(
+    create_app(reader=unused, waiter=unused, registry=CollectorRegistry(), gate=open_gate(), trail=kept_trail())
+)
 CALLS = {
     f"{method.upper()} {path}": said for path, methods in DESCRIBED["paths"].items() for method, said in methods.items()
 }
@@ -56,7 +60,9 @@ def keyed() -> KeyedGate:
 
 @pytest.fixture
 def client(keyed, waiter):
-    app = create_app(reader=reader_with_secrets(), waiter=waiter, registry=CollectorRegistry(), gate=keyed.gate)
+    app = create_app(
+        reader=reader_with_secrets(), waiter=waiter, registry=CollectorRegistry(), gate=keyed.gate, trail=kept_trail()
+    )
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -93,7 +99,7 @@ def test_a_role_gets_what_it_may_and_nothing_else(client, keyed, call, role):
 def test_an_auditor_is_shown_what_others_are_not(client, keyed, call):
     """The words of the matrix above are there to be found."""
     answer = client.get(path_of(call), params=PARAMETERS.get(call), headers=bearing(keyed.make(Role.AUDITOR)))
-    if call in ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/agents"):
+    if call in ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/agents", "GET /v1/access"):
         assert not any(word in answer.text for word in WORDS.values())
     else:
         assert any(word in answer.text for word in WORDS.values()), f"nothing to withhold in {call}"
@@ -141,7 +147,7 @@ def test_a_stranger_does_not_learn_what_paths_there_are(client, path):
 
 def test_the_tenant_of_every_read_is_the_key_s(keyed, waiter):
     reader = reader_with_secrets()
-    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=keyed.gate)
+    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=keyed.gate, trail=kept_trail())
     key = keyed.make(Role.AUDITOR, "acme")
     with TestClient(app) as client:
         for call in CALLS:
@@ -172,7 +178,7 @@ def test_a_page_says_what_was_withheld_of_its_own_rows_and_of_no_others(keyed, w
     reader = reader_with_secrets()
     [first] = reader.message_rows
     reader.message_rows = [replace(first, ordinal=0), replace(first, ordinal=1, parts=[TEXT_PART])]
-    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=keyed.gate)
+    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=keyed.gate, trail=kept_trail())
     headers = bearing(keyed.make(Role.AUDITOR, denied=frozenset({Permission.READ_REASONING})))
     with TestClient(app) as client:
         page = client.get("/v1/runs/known/messages", params={"limit": 1}, headers=headers).json()
@@ -195,7 +201,10 @@ def test_a_replay_is_withheld_event_by_event_and_not_read_before_it_is_asked_for
     operator = Principal(
         kind="key", name="key:a", tenant="acme", role=Role.OPERATOR, permissions=ROLE_PERMISSIONS[Role.OPERATOR]
     )
-    shown = TenantReader(Telling(replay_events=reader_with_secrets().replay_events), operator, set()).replay("known")
+    note = Note()
+    reader = Telling(replay_events=reader_with_secrets().replay_events)
+    shown = TenantReader(reader, operator, set(), note).replay("known")
+    assert note.run_id == "known"
     assert told == []
     assert next(shown).data == {"role": "user", "text": None, "withheld": ["text"]}
     assert told == ["acme"]
@@ -236,7 +245,7 @@ def test_an_application_with_a_route_that_declares_nothing_is_refused(kind):
 
 def test_an_application_whose_routes_all_declare_something_is_not_refused():
     app = undeclared()
-    app.get("/v1/new", dependencies=[needs(Permission.READ_RUNS)])(lambda: None)
+    app.get("/v1/new", dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)])(lambda: None)
     check_declared(app)
 
 
@@ -310,7 +319,9 @@ def test_two_authorization_headers_are_refused_even_where_one_is_good(client, ke
 
 def test_the_host_header_must_name_this_server(keyed, waiter):
     guarded = KeyedGate(hosts=["127.0.0.1", "localhost"])
-    app = create_app(reader=reader_with_secrets(), waiter=waiter, registry=CollectorRegistry(), gate=guarded.gate)
+    app = create_app(
+        reader=reader_with_secrets(), waiter=waiter, registry=CollectorRegistry(), gate=guarded.gate, trail=kept_trail()
+    )
     key = guarded.make()
     with TestClient(app, base_url="http://evil.example") as client:
         assert client.get("/v1/runs", headers=bearing(key)).status_code == 421
@@ -333,7 +344,9 @@ def test_a_page_of_another_site_may_read_nothing(client, keyed):
 def test_a_key_that_asks_too_often_is_told_when_to_come_again(waiter):
     guarded = KeyedGate()
     key = guarded.make(requests_per_second=2)
-    app = create_app(reader=reader_with_secrets(), waiter=waiter, registry=CollectorRegistry(), gate=guarded.gate)
+    app = create_app(
+        reader=reader_with_secrets(), waiter=waiter, registry=CollectorRegistry(), gate=guarded.gate, trail=kept_trail()
+    )
     with TestClient(app) as client:
         answers = [client.get("/v1/runs", headers=bearing(key)) for _ in range(30)]
     refused = [answer for answer in answers if answer.status_code == 429]
@@ -344,7 +357,13 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_again(waiter):
 def test_metrics_are_open_only_where_the_setting_says_so(waiter):
     for is_open, status in ((True, 200), (False, 401)):
         guarded = KeyedGate(metrics_open=is_open)
-        app = create_app(reader=reader_with_secrets(), waiter=waiter, registry=CollectorRegistry(), gate=guarded.gate)
+        app = create_app(
+            reader=reader_with_secrets(),
+            waiter=waiter,
+            registry=CollectorRegistry(),
+            gate=guarded.gate,
+            trail=kept_trail(),
+        )
         with TestClient(app) as client:
             assert client.get("/metrics").status_code == status
             assert client.get("/metrics", headers=bearing(guarded.make(Role.METRICS))).status_code == 200

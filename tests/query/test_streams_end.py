@@ -11,7 +11,9 @@ from starlette.responses import StreamingResponse
 
 from access.permissions import Permission, Role
 from query.guard import Guarded, needs
+from query.trail import Kind
 from tests.gates import KeyedGate, bearing
+from tests.trails import kept_trail
 
 SECONDS = 10
 
@@ -32,11 +34,11 @@ class Streaming:
                 await self.more.wait()
                 await asyncio.sleep(0.01)
 
-        @app.get("/v1/live", dependencies=[needs(Permission.READ_RUNS)])
+        @app.get("/v1/live", dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)])
         async def live() -> StreamingResponse:
             return StreamingResponse(lines())
 
-        self.app = Guarded(app, keyed.gate)
+        self.app = Guarded(app, keyed.gate, kept_trail())
 
     async def run(self, headers: dict[str, str]) -> None:
         scope: dict[str, Any] = {

@@ -23,6 +23,8 @@ from collector.boundary import PassThrough
 from collector.intake import Intake
 from collector.metrics import IngestMetrics
 from query.app import create_app, described
+from query.trail import Trail
+from store.access_records import AccessRecord
 from store.duckdb import run_steps
 from store.duckdb.run_steps import HELD_STEPS_MAX
 from store.ledger import Ledger
@@ -68,8 +70,17 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient
                     body = marked((CAPTURE / one["file"]).read_bytes(), kinds[signal], tenant)
                     position = intake.accept(signal, body, tenant=tenant).position
         assert position is not None
+        for tenant, word in WORDS.items():
+            record = AccessRecord(at_ns=1, who=word, action="read", outcome="allowed", door="api", purpose=word)
+            position = ledger.record(tenant, [record]).result()
         assert ledger.waiter.wait_for(position, SECONDS)
-        app = create_app(reader=ledger.reader, waiter=ledger.waiter, registry=CollectorRegistry(), gate=keyed.gate)
+        app = create_app(
+            reader=ledger.reader,
+            waiter=ledger.waiter,
+            registry=CollectorRegistry(),
+            gate=keyed.gate,
+            trail=Trail(ledger.record, keyed.gate.refusals, redact=lambda _, text: text),
+        )
         calls = [path for path, said in described(app)["paths"].items() if said["get"]["x-permission"]]
         with TestClient(app) as client:
             yield client, {tenant: keyed.make(Role.AUDITOR, tenant) for tenant in WORDS}, calls

@@ -11,6 +11,7 @@ from query.app import create_app
 from query.view import ReadLimits
 from tests.builders import JOURNAL_ID, make_run
 from tests.gates import open_gate
+from tests.trails import kept_trail
 
 READS = [
     "/v1/runs",
@@ -29,6 +30,7 @@ READS = [
     "/v1/tools",
     "/v1/prompts",
     "/v1/contents/content-1",
+    "/v1/access",
 ]
 
 
@@ -56,7 +58,9 @@ def test_a_position_already_in_the_view_costs_no_wait(api, reader, waiter):
 def test_a_waiting_read_is_answered_when_the_view_arrives(reader, waiter):
     reader.run_rows = [make_run()]
     limits = ReadLimits(wait_seconds_max=30)
-    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=open_gate(), limits=limits)
+    app = create_app(
+        reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=open_gate(), trail=kept_trail(), limits=limits
+    )
     with TestClient(app) as api, ThreadPoolExecutor(1) as thread:
         answer = thread.submit(api.get, "/v1/runs", params={"min_position": f"{JOURNAL_ID}:3"})
         assert waiter.waiting.wait(10)
@@ -70,6 +74,7 @@ def test_waiting_reads_give_up_when_the_service_stops(reader, waiter):
         waiter=waiter,
         registry=CollectorRegistry(),
         gate=open_gate(),
+        trail=kept_trail(),
         limits=ReadLimits(wait_seconds_max=30),
     )
     with TestClient(app) as api, ThreadPoolExecutor(1) as thread:
@@ -84,7 +89,9 @@ def test_waiting_reads_give_up_when_the_service_stops(reader, waiter):
 def test_more_waiting_reads_than_allowed_are_refused_with_a_retry_time(reader, waiter, monkeypatch):
     monkeypatch.setattr(view, "WAITING_READS_MAX", 1)
     limits = ReadLimits(wait_seconds_max=30)
-    app = create_app(reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=open_gate(), limits=limits)
+    app = create_app(
+        reader=reader, waiter=waiter, registry=CollectorRegistry(), gate=open_gate(), trail=kept_trail(), limits=limits
+    )
     with TestClient(app) as api, ThreadPoolExecutor(1) as thread:
         answer = thread.submit(api.get, "/v1/runs", params={"min_position": f"{JOURNAL_ID}:3"})
         assert waiter.waiting.wait(10)

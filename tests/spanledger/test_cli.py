@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from spanledger.local_user import local_user
+
 CAPTURES = Path(__file__).parents[1] / "fixtures" / "captures"
 CAPTURE = CAPTURES / "pydantic-ai-2.68-v5"
 
@@ -102,10 +104,13 @@ def test_import_without_a_server_then_runs_replay_tail_and_rebuild(command, tmp_
     steps = command("tail", "--all", "--no-follow", "--data", data).out.splitlines()
     assert len({json.loads(line)["step_id"] for line in steps}) == 19
 
+    accesses = [json.loads(line) for line in command("access", "--data", data).out.splitlines()]
+    assert {one["who"] for one in accesses} == {local_user()}
+    assert [one["call"] for one in accesses][:3] == ["tail", "replay", "replay"]
     first, second = command("rebuild", "--data", data), command("rebuild", "--data", data)
     assert first.status == 0
     assert first.out == second.out
-    assert first.out.startswith("frames 2, quarantined 0\n")
+    assert first.out.startswith(f"frames {2 + len(accesses) + 1}, quarantined 0\n"), "two requests, and who read what"
     assert "\nruns " in first.out
     assert [json.loads(line) for line in command("runs", "--data", data).out.splitlines()] == runs
 

@@ -20,7 +20,7 @@ from store.otlp.decode import decode, records_of
 from store.otlp.leaves import leaves_of, root_of
 from store.otlp.schema import LEVELS, REQUEST_MESSAGES
 from store.projection import Projection
-from store.record import DEFAULT_TENANT, Frame, FrameDraft, FrameType, Signal
+from store.record import DEFAULT_TENANT, Frame, FrameDraft, Signal
 from store.view import ViewBatch
 
 CAPTURES = Path(__file__).parents[1] / "fixtures" / "captures"
@@ -61,7 +61,7 @@ def frames_of(drafts: Iterable[FrameDraft]) -> list[Frame]:
     """The frames that a journal would hold, a second apart from noon on."""
     return [
         Frame(
-            sequence, FrameType.OTLP, draft.tenant, draft.signal, NOON_NS + sequence * SECOND_NS, len(draft.leaves),
+            sequence, draft.type, draft.tenant, draft.signal, NOON_NS + sequence * SECOND_NS, len(draft.leaves),
             root_of(draft.leaves), draft.body,
         )
         for sequence, draft in enumerate(drafts, 1)

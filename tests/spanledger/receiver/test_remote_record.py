@@ -10,11 +10,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from access.keyring import KeyHolder
+from access.refusals import Refusal, Refusals, unpacked
 from collector.errors import answer_for
 from spanledger.receiver import families
 from spanledger.receiver.record import RemoteRecord
 from spanledger.receiver.supervisor import append
 from spanledger.receiver.wire import Ended, Kind, Message, Wire
+from spanledger.redaction import PolicySaid
 from store import errors
 from store.errors import JournalClosed, JournalFull, StoreError
 from store.record import FrameDraft, Position, Signal
@@ -75,8 +77,13 @@ class Ends:
         registry = CollectorRegistry()
         near, self.wire = pair()
         self._near: Wire = near
+        self.refusals = Refusals()
         self.record = RemoteRecord(
-            near, keys=KeyHolder(), metrics=lambda: families.packed(registry), stop=self.statuses.append
+            near,
+            keys=KeyHolder(),
+            metrics=lambda: families.packed(registry),
+            stop=self.statuses.append,
+            refusals=self.refusals,
         )
         self._threads = [threading.Thread(target=self.record.follow), threading.Thread(target=self._answer)]
         for thread in self._threads:
@@ -232,6 +239,27 @@ def test_it_answers_for_its_metrics_and_that_it_is_alive(ends: Ends) -> None:
     ends.wire.send(Message(Kind.METRICS, 5), Message(Kind.ALIVE))
     until(lambda: len(ends.others) == 2)
     assert ends.others == [Message(Kind.METRICS, 5, families.packed(CollectorRegistry())), Message(Kind.ALIVE)]
+
+
+def test_who_was_refused_is_told_when_it_is_asked_whether_it_is_alive_and_at_the_end(ends: Ends) -> None:
+    for kind in (Kind.ALIVE, Kind.STOP):
+        ends.others.clear()
+        ends.refusals.note(Refusal(who="unknown", door="otlp-http", reason="missing", peer="192.0.2.1"))
+        ends.refusals.note(Refusal(who="unknown", door="otlp-http", reason="missing", peer="192.0.2.1"))
+        ends.wire.send(Message(kind))
+        until(lambda: any(one.kind is Kind.REFUSALS for one in ends.others))
+        [told] = [one for one in ends.others if one.kind is Kind.REFUSALS]
+        assert [(one.refusal.peer, one.count) for one in unpacked(told.document)] == [("192.0.2.1", 2)]
+
+
+def test_what_became_of_a_policy_is_told(ends: Ends) -> None:
+    said = PolicySaid(version="v2", before="v1", outcome="allowed", reason="", at_ns=7)
+    ends.record.tell_policy(said)
+    until(lambda: ends.others)
+    assert (ends.others[0].kind, ends.others[0].said()["version"]) == (Kind.POLICY, "v2")
+    ends.wire.end()
+    until(lambda: ends.statuses == [1])
+    ends.record.tell_policy(said)  # Nobody hears it, and it is no failure.
 
 
 def until(holds: Callable[[], Any]) -> None:

@@ -1,0 +1,1 @@
+SELECT access_id FROM access_records WHERE access_id IN (SELECT unnest($ids));
