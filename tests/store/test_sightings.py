@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.duckdb.engine import Engine
@@ -21,6 +21,7 @@ from tests.store.ledger_bench import captures, draft_of, frames_of
 keys = st.one_of(st.integers(), st.tuples(st.text(), st.text()))
 
 
+@settings(deadline=None)
 @given(noted=st.lists(keys), others=st.lists(keys))
 def test_every_key_that_was_noted_is_among_those_noted(noted: list[object], others: list[object]) -> None:
     sightings = Sightings()
