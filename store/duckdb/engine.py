@@ -28,8 +28,8 @@ _BLOCK_BYTES: Final = 65_536  # A hundred columns in blocks of 256 KB leave a fi
 GROUP_ROWS: Final = 8_192
 """A checkpoint writes the last group of a table anew, and every group that lost rows. With the engine's own 122,880 rows the
 longest held the writer up for 0.7 s (*small*) and 0.4 s (*history*), with these for 0.26 s, and all of them together
-cost half as much or less (`python -m bench.checkpoints`). With half as many it is 0.2 s, but the engine keeps what describes a
-group in memory: 60 bytes a span stored, where it is 35 with these."""
+cost half as much or less (`python -m bench.checkpoints`). With half as many it is 0.2 s, but what describes a group stays in
+memory: 60 bytes a span stored, where it is 35 with these."""
 BATCH_ROWS: Final = 65_536
 _USE: Final = "USE view"  # Every connection begins in the empty database that the file is attached to.
 _TIDY_BYTES: Final = 1024 * 1024  # Of write-ahead log, which is not compressed: less is not worth a checkpoint.
