@@ -16,11 +16,12 @@ _LETTERED: Final = (rb"\n", rb"\r", rb"\t", rb"\b", rb"\f")
 _NUMBERED: Final = re.compile(rb"\\u[0-9a-fA-F]{4}")
 HIDING: Final = (
     rb"\\u00[2-7][0-9a-fA-F]",
-    rb"\\u0[0-7][0-9a-fA-F]{2}[0-9A-Za-z._%+-]{0,64}@",
-    rb"@[0-9A-Za-z.-]{0,64}\\{1,8}u0[0-7]",
+    rb"\\u0[0-7][0-9a-fA-F]{2}[0-9A-Za-z._%+-]{0,64}(?:@|%40)",
+    rb"(?:@|%40)[0-9A-Za-z.-]{0,64}\\{1,8}u0[0-7]",
+    rb"\\/",
 )
 """Patterns of a prefilter for escapes that hide text from whoever does not undo them: of ASCII, which nobody needs to escape,
-and of letters in an address."""
+of letters in an address, and of slashes, which some writers of JSON escape and which stand within what is base64."""
 
 
 class Unescaped:
