@@ -108,7 +108,7 @@ def _parsed(signal: Signal, body: bytes, constants: list[str]) -> Any:
     except RecursionError as error:
         raise MalformedBody(f"the body is not OTLP/JSON: nested deeper than {MESSAGES_DEEP_MAX} messages") from error
     except ValueError as error:  # an integer of thousands of digits
-        raise MalformedBody(f"the body is not JSON that can be read: a number is too long") from error
+        raise MalformedBody("the body is not JSON that can be read: a number is too long") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What of a request may be repeated in a message about it. Messages go to the sender and into the log, past redaction.
 
-A wrong path, type or encoding is most quickly put right by whoever sees it, and is made of words. What is not may be a key in the
-wrong place: of that its length is told.
+A wrong path, type or encoding is most quickly put right by whoever sees it, and is made of words. What is not may be a key in
+the wrong place: of that its length is told.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Planted secrets, small: nothing of them is left by a server that is killed, and the search finds them where nobody redacts."""
+"""Planted secrets, small: a killed server leaves nothing of them, and the search finds them where nobody redacts."""
 
 import base64
 import json
@@ -73,7 +73,7 @@ def test_nothing_of_what_is_sown_passes_the_boundary_and_all_that_is_kept_comes_
         came |= plaintext.in_bytes(decoded.body)
         left |= plaintext.in_bytes(boundary.apply("default", decoded).decoded.body)
     assert [sown[number] for number in left] == []
-    assert [sown[number] for number, one in enumerate(sown) if one.kept and number not in came] == []
+    assert [one for number, one in enumerate(sown) if one.kept and number not in came] == []
 
 
 # The search

@@ -28,6 +28,10 @@ FLOODS = [
     "anna@example.org ",
     "basic aaaaaaaa1 ",
     "-----BEGIN PRIVATE KEY-----",
+    "\\u0041",
+    "\\u005cu005cu0040",
+    "\\/",
+    "\\/a@b.c",
 ]
 
 
