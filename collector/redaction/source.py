@@ -7,6 +7,7 @@ cannot be used, and the log says why.
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +24,14 @@ _log: Final = structlog.stdlib.get_logger(__name__)
 class PolicyFile:
     """A policy file in force. Thread-safe."""
 
-    def __init__(self, path: Path, *, has_key: bool) -> None:
-        """`has_key` is whether pseudonyms can be made. Raises PolicyUnusable."""
+    def __init__(self, path: Path, *, has_key: bool, on_read: Callable[[bool], None] = lambda _: None) -> None:
+        """`has_key` is whether pseudonyms can be made. `on_read` hears of each later reading whether it can be used.
+
+        Raises PolicyUnusable.
+        """
         self._path = path
         self._has_key = has_key
+        self._on_read = on_read
         self._lock = threading.Lock()
         self._seen = _state_of(path)
         self._policy = read_policy(path, has_key=has_key)
@@ -51,9 +56,11 @@ class PolicyFile:
             policy = read_policy(self._path, has_key=self._has_key)
         except PolicyUnusable as error:
             _log.error("redaction_policy_refused", cause=str(error), in_force=self._policy.version)
+            self._on_read(False)
             return
         _log.info("redaction_policy_loaded", version=policy.version, before=self._policy.version)
         self._policy = policy
+        self._on_read(True)
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:

@@ -94,15 +94,16 @@ class _Receivers:
         self._record = RemoteRecord(
             wire, keys=keys, metrics=lambda: families.packed(registry), stop=self._asked_to_stop
         )
+        metrics = IngestMetrics(registry)
         self._refusal: FrontDoorError | None = None
         boundary: Boundary = Shut()  # Until there is a policy: no door opens without one, and nothing would pass it.
         try:
-            boundary = boundary_of(settings)
+            boundary = boundary_of(settings, metrics.policy_read)
         except FrontDoorError as error:
             self._refusal = error
         intake = Intake(
             self._record,
-            metrics=IngestMetrics(registry),
+            metrics=metrics,
             limits=limits_of(settings),
             boundary=boundary,
             space=self._record,
