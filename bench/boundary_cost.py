@@ -1,6 +1,6 @@
 """What the boundary costs the whole server: saturated, with redaction and without, in turns, on the same bodies.
 
-A machine that others use gives other figures from minute to minute, so a ratio is one of neighbours: each round measures both,
+A machine that others use gives other figures from minute to minute, so a ratio is one of neighbours: a round measures both,
 and every other round the other way round. Processor seconds of the server stand beside the rate, for they waver less.
 """
 
