@@ -12,7 +12,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from uuid import uuid4
 
 import pytest
@@ -131,6 +133,23 @@ def test_the_store_is_opened_again_with_its_keys(url: str) -> None:
     again = Control.open(url)
     assert again.every_key() == [key]
     again.close()
+
+
+def test_servers_that_are_the_first_to_name_a_tenant_at_the_same_moment_do_not_meet(url: str) -> None:
+    stores = [Control.open(url) for _ in range(4)]
+    for number in range(25):
+        together = Barrier(len(stores))
+
+        def add(store: Control, tenant: str, together: Barrier = together) -> bool:
+            together.wait(BUSY_SECONDS)
+            return store.add(key_record(new_key(), tenant=tenant))
+
+        with ThreadPoolExecutor(len(stores)) as pool:
+            assert all(pool.map(add, stores, [f"tenant{number}"] * len(stores)))
+    assert len(stores[0].every_key()) == 100
+    assert stores[0].revision() == 101
+    for store in stores:
+        store.close()
 
 
 def test_a_newer_store_is_refused(url: str) -> None:
