@@ -136,7 +136,8 @@ def _carried(rng: Random, one: Planted) -> tuple[str, str, tuple[bytes, ...]]:
         return name, text, ()
     # Where the value's middle is escaped, half of it must not stay beside the escape either.
     middle = len(one.secret) // 2
-    if not (one.secret.isascii() and one.secret[middle].isalnum() and one.text.count(one.secret) == 1):
+    is_plain = json.dumps(one.secret)[1:-1] == one.secret
+    if not (is_plain and one.secret[middle].isalnum() and one.text.count(one.secret) == 1):
         return "JSON", _CARRIERS["JSON"](one.text), ()
     half, hidden = one.secret[:middle], f"u{ord(one.secret[middle]):04x}"
     text = json.dumps({"m": one.text.replace(one.secret, "\0", 1)})
