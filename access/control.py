@@ -53,7 +53,7 @@ SCHEMA_VERSION: Final = 3
 CONTROL: Final = "control.sqlite3"
 BUSY_SECONDS: Final = 5.0  # Another process may be in the middle of a change, which takes milliseconds.
 DEAD_SECONDS_KEPT: Final = 24 * 3600.0  # A dead key is told why for a day; later it is unknown, and still in the list.
-_MIGRATION_LOCK: Final = 0x534C4B31  # PostgreSQL's advisory lock of whoever changes the schema.
+_WRITER_LOCK: Final = 0x534C4B31  # PostgreSQL's advisory lock of whoever changes anything, the schema included.
 
 _metadata: Final = MetaData()
 _numbers: Final = Table(
@@ -218,8 +218,6 @@ class Control:
 
     def _migrate(self) -> None:
         with self._connection(writes=True) as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             version = _number(connection, "schema_version") if inspect(connection).has_table(_numbers.name) else 0
             if version > SCHEMA_VERSION:
                 raise ControlVersionUnknown(
@@ -238,6 +236,8 @@ class Control:
         """One transaction. A writer has the store to itself from the beginning: two cannot both have read the old state."""
         try:
             with self._engine.connect().execution_options(writes=writes) as connection, connection.begin():
+                if writes and connection.dialect.name == "postgresql":  # SQLite's BEGIN has done it.
+                    connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
                 yield connection
         except SQLAlchemyError as error:
             raise ControlUnusable(f"the control store {_shown(self._engine.url)} failed: {_cause(error)}") from error

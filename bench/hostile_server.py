@@ -44,6 +44,10 @@ class HostileServer:
         self.otlp: tuple[str, int] = ("", 0)
         self.api: tuple[str, int] = ("", 0)
         self.grpc = ""
+        self.key = ""
+        """What `ask` presents; needed where there are keys."""
+        self.said = b""
+        """What it has written to stdout, all its lives together, up to the end of the last one."""
 
     def __enter__(self) -> Self:
         return self
@@ -72,6 +76,7 @@ class HostileServer:
         if not line:
             self.kill()
             raise ServerFailed(f"the server did not become ready; its log ends:\n{self.log_end()}")
+        self.said += line
         ready = json.loads(line)
         self.otlp, self.api = _address(ready["otlp_http"]), _address(ready["api"])
         self.grpc = ready["otlp_grpc"]
@@ -122,7 +127,8 @@ class HostileServer:
             try:
                 if self._api_connection is None:
                     self._api_connection = connect(self.api)
-                self._api_connection.request("GET", path + ("?" + urlencode(query) if query else ""))
+                headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
+                self._api_connection.request("GET", path + ("?" + urlencode(query) if query else ""), headers=headers)
                 answer = self._api_connection.getresponse()
                 return answer.status, json.loads(answer.read())
             except (OSError, HTTPException) as error:
@@ -203,6 +209,7 @@ class HostileServer:
             self._api_connection = None
         process = self._running()
         if process.stdout is not None:
+            self.said += process.stdout.read()
             process.stdout.close()
         self._process = None
 

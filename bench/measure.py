@@ -66,9 +66,12 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1)]
 
 
-def saturated(workload: Workload, file: BodyFile, folder: Path) -> Saturated:
-    """Send everything as fast as it is acknowledged. `folder` must be empty. Raises LoadFailed, ServerFailed."""
-    with running_server(folder) as server:
+def saturated(workload: Workload, file: BodyFile, folder: Path, *options: str) -> Saturated:
+    """Send everything as fast as it is acknowledged. `folder` must be empty, `options` are the server's.
+
+    Raises LoadFailed, ServerFailed.
+    """
+    with running_server(folder, *options) as server:
         warm = _warm_up(server, workload)
         cpu_before = server.cpu_seconds()
         with Watcher(server, poll_seconds=_SATURATED_POLL_SECONDS) as watcher:

@@ -258,6 +258,15 @@ def _authorization(rng: Random) -> tuple[str, str]:
 
 
 def _secret_field(rng: Random) -> tuple[str, str]:
+    if rng.random() < 0.3:  # With what JSON escapes, and with what ends a string elsewhere.
+        secret = rng.choice(ALNUM) + chars(rng, ALNUM + "\"'\\ ,:{}[]", rng.randrange(9, 24)) + "x7K"
+        return json.dumps(secret)[1:-1], rng.choice(
+            [
+                json.dumps({"user": "a", "password": secret}),
+                json.dumps({"client_secret": secret, "user": "a"}),
+                json.dumps([{"api_key": secret}, "b"], indent=2),
+            ]
+        )
     return _said(
         rng,
         _password(rng),

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from bench import growth, limit, measure, peers, results
+from bench import boundary_cost, growth, limit, measure, peers, results
 from bench.bodies import BodyFile
 from bench.load import LoadFailed
 from bench.server import ServerFailed
@@ -95,6 +95,15 @@ class Run:
                 version = peers.version(peer, self._venv)
                 self._report(f"{workload.name}/{peer.name}", workload, file, rounds, peer=version)
 
+    def redaction(self, workload: Workload) -> None:
+        """Saturated with redaction and without, in turns."""
+        rounds: list[dict[str, Any]] = []
+        with self._file(workload, SEED, self._plan.spans(workload)) as file:
+            for number in range(self._plan.rounds):
+                done = boundary_cost.on_and_off(workload, file, self._folder, on_first=number % 2 == 0)
+                rounds.append(dataclasses.asdict(done))
+            self._report(f"{workload.name}/{boundary_cost.NAME}", workload, file, rounds)
+
     def growth(self, spans: int) -> None:
         """The ingest rate with few spans stored and with `spans`."""
         with self._round() as folder:
@@ -161,6 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 for name in names:
                     workload = _asked_for(WORKLOADS[name], asked.runs_at_once)
+                    if asked.redaction:
+                        run.redaction(workload)
+                        continue
                     run.spanledger(workload)
                     if asked.peers:
                         run.peers(workload)
@@ -169,9 +181,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     measured = results.read(asked.results)
     if asked.quick:
-        print(results.table(done for done in measured if done["quick"]))
+        quick = [done for done in measured if done["quick"]]
+        print(boundary_cost.section(quick) if asked.redaction else results.table(quick))
     else:
-        results.write_table(asked.table, [done for done in measured if not done["quick"]])
+        full = [done for done in measured if not done["quick"]]
+        results.write_table(asked.table, full)
+        if asked.redaction:
+            asked.redaction_page.write_text(boundary_cost.written_into(asked.redaction_page.read_text(), full))
     return 0
 
 
@@ -192,12 +208,18 @@ def _parser() -> argparse.ArgumentParser:
         "--growth", type=int, nargs="?", const=growth.SPANS, metavar="SPANS",
         help=f"only the growth test, up to SPANS stored (default {growth.SPANS:,}; the target speaks of 10,000,000)",
     )  # fmt: skip
+    parser.add_argument(
+        "--redaction",
+        action="store_true",
+        help="only the rates with redaction and without, in turns; into REDACTION.md",
+    )
     parser.add_argument("--runs-at-once", type=int, metavar="N", help="a variant of the workload, stored as NAME@N")
     parser.add_argument(
         "--folder", type=Path, metavar="DIR", help="where bodies and data folders go (default: temporary)"
     )
     parser.add_argument("--results", type=Path, default=results.RESULTS, metavar="FILE")
     parser.add_argument("--table", type=Path, default=results.TABLE, metavar="FILE")
+    parser.add_argument("--redaction-page", type=Path, default=boundary_cost.PAGE, metavar="FILE")
     return parser
 
 

@@ -124,11 +124,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path) -> Generator[Server]:
-    """Start a server with its data in `folder`/data, and see that it has ended afterwards. Raises ServerFailed."""
+def running_server(folder: Path, *options: str) -> Generator[Server]:
+    """Start a server with its data in `folder`/data, and see that it has ended afterwards. `options` are `serve`'s.
+
+    Raises ServerFailed.
+    """
     data, log = folder / "data", folder / "server.log"
     ports = ("--otlp-grpc-port", "0", "--otlp-http-port", "0", "--api-port", "0")
-    command = [sys.executable, "-m", "spanledger", "serve", "--data", str(data), *ports]
+    command = [sys.executable, "-m", "spanledger", "serve", "--data", str(data), *ports, *options]
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
     try:

@@ -13,6 +13,7 @@ import zstandard
 
 from collector.errors import BodyTooLarge, MalformedBody, UnsupportedEncoding
 from collector.limits import MIB
+from collector.quoting import quoted
 
 CONTENT_ENCODINGS: Final = ("gzip", "deflate", "zstd", "identity")
 
@@ -38,12 +39,12 @@ def encoding_of(header: str) -> str:
     name = name.removeprefix("x-") if name == "x-gzip" else name
     if "," in name:
         raise UnsupportedEncoding(
-            f"Content-Encoding {_quoted(header)} names several encodings; compress once, "
+            f"Content-Encoding {quoted(header)} names several encodings; compress once, "
             f"with one of {', '.join(CONTENT_ENCODINGS)}"
         )
     if name not in CONTENT_ENCODINGS:
         raise UnsupportedEncoding(
-            f"Content-Encoding {_quoted(header)} is not known; use one of {', '.join(CONTENT_ENCODINGS)}"
+            f"Content-Encoding {quoted(header)} is not known; use one of {', '.join(CONTENT_ENCODINGS)}"
         )
     return name
 
@@ -137,7 +138,3 @@ def _truncated(encoding: str) -> MalformedBody:
 def _trailing(encoding: str, position: int, size: int, streams_max: int) -> MalformedBody:
     said = "after the end of its stream" if streams_max == 1 else f"after {streams_max} streams, which is the limit"
     return MalformedBody(f"the {encoding} body goes on for {size - position:,} bytes {said}")
-
-
-def _quoted(header: str) -> str:
-    return repr(header[:80])

@@ -35,6 +35,7 @@ from collector.errors import (
 )
 from collector.intake import Intake, Outcome
 from collector.otlp_json import to_protobuf
+from collector.quoting import quoted
 from store.record import Signal
 
 Scope = MutableMapping[str, Any]
@@ -159,7 +160,7 @@ class OtlpHttpApp:
     async def _export(self, signal: Signal | None, request: _Request, receive: Receive) -> _Response:
         who = await self._admitted(request)
         if signal is None:
-            raise UnknownPath(f"nothing is at {request.path[:200]!r}; OTLP is taken at POST {', '.join(PATHS)}")
+            raise UnknownPath(f"nothing is at {quoted(request.path)}; OTLP is taken at POST {', '.join(PATHS)}")
         encoding = _check_head(request)
         ticket = self._intake.admission.admit("http")
         try:
@@ -255,7 +256,7 @@ def _check_head(request: _Request) -> str:
         raise WrongMethod(f"{request.method[:20]} is not for {request.path}: OTLP is sent with POST")
     if request.content_type not in (PROTOBUF, JSON):
         raise UnsupportedContentType(
-            f"Content-Type {request.content_type[:80]!r} is not OTLP; send {PROTOBUF} or {JSON}"
+            f"Content-Type {quoted(request.content_type)} is not OTLP; send {PROTOBUF} or {JSON}"
         )
     return encoding_of(request.content_encoding)
 
@@ -265,7 +266,7 @@ def _content_length(header: str, bytes_max: int) -> int:
     if not header:
         return 0
     if not (header.isascii() and header.isdigit()):
-        raise MalformedBody(f"Content-Length {header[:40]!r} is not a number of bytes")
+        raise MalformedBody(f"Content-Length {quoted(header)} is not a number of bytes")
     if len(header) > 18 or int(header) > bytes_max:
         raise _too_large(header[:40], bytes_max)
     return int(header)

@@ -54,6 +54,11 @@ class IngestMetrics:
             ["signal", "tenant", "rule"],
             registry=registry,
         )
+        self._policy_refused = Gauge(
+            "spanledger_ingest_redaction_policy_refused",
+            "1 while the policy's file cannot be used and what it said before stays in force, else 0.",
+            registry=registry,
+        )
         self._bytes = Counter(
             "spanledger_ingest_bytes_total",
             "Bytes of OTLP protobuf in the journal, before the journal compresses them.",
@@ -110,6 +115,10 @@ class IngestMetrics:
         """What was redacted of one request that is durable now, by rule."""
         for rule, count in counts.items():
             self._redactions.labels(signal.label, self._tenant(tenant), self._rule(rule)).inc(count)
+
+    def policy_read(self, usable: bool) -> None:
+        """The policy of redaction was read again, and could be used or not."""
+        self._policy_refused.set(not usable)
 
     def request_ended(self, signal: Signal | None, transport: Transport, ending: Ending) -> None:
         """One request is over, however it went."""

@@ -20,11 +20,11 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from collector.errors import MalformedBody
+from collector.quoting import described
 from store.otlp.schema import REQUEST_MESSAGES
 from store.record import Signal
 
 MESSAGES_DEEP_MAX: Final = 100  # the official runtime's own limit, counted from the request
-SHOWN_CHARACTERS_MAX: Final = 60  # of a wrong value in a message: enough to find it, too little to leak a prompt
 
 _ID_BYTES: Final = {"trace_id": 16, "span_id": 8, "parent_span_id": 8}
 _HEX: Final = re.compile(r"[0-9a-fA-F]*")
@@ -108,7 +108,7 @@ def _parsed(signal: Signal, body: bytes, constants: list[str]) -> Any:
     except RecursionError as error:
         raise MalformedBody(f"the body is not OTLP/JSON: nested deeper than {MESSAGES_DEEP_MAX} messages") from error
     except ValueError as error:  # an integer of thousands of digits
-        raise MalformedBody(f"the body is not JSON that can be read: {_shown(str(error))}") from error
+        raise MalformedBody("the body is not JSON that can be read: a number is too long") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -277,12 +277,8 @@ def _wrong(expected: str, value: Any) -> _Wrong:
     kinds = {dict: "an object", _RepeatedKey: "one with a repeated key", list: "an array", type(None): "null"}
     got = kinds.get(type(value))
     if got is None:
-        got = _shown(str(value) if isinstance(value, _Constant) else json.dumps(value))
+        got = str(value) if isinstance(value, _Constant) else described(value)
     return _Wrong(f"must be {expected}, not {got}")
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}..."
 
 
 def _last_cause(error: Exception) -> str:

@@ -20,7 +20,7 @@ OWN_MATCHES_MAX: Final = 200
 must be bounded for all of them to take linear time."""
 _FILE: Final = "rules.toml"
 _PART: Final = re.compile(r"(?<!\?P)<([a-z_]+)>")  # The name of a group stands behind `?P`.
-_GROUPS: Final = ("secret", "other")
+_GROUPS: Final = ("secret", "other", "third", "fourth", "fifth", "sixth")  # A name can stand once in a pattern.
 
 
 class Action(StrEnum):

@@ -47,7 +47,7 @@ from spanledger.receiver.life import SIGNALS_OF_THE_SERVER
 from spanledger.receiver.limits import limits_of
 from spanledger.receiver.record import RemoteRecord
 from spanledger.receiver.wire import Ended, Kind, Message, Wire
-from spanledger.redaction import boundary_of
+from spanledger.redaction import PolicySaid, boundary_of
 from spanledger.settings import Settings
 from spanledger.tls import tls_of
 
@@ -100,15 +100,21 @@ class _Receivers:
             stop=self._asked_to_stop,
             refusals=refusals,
         )
+        metrics = IngestMetrics(registry)
+
+        def policy_said(said: PolicySaid) -> None:
+            metrics.policy_read(said.outcome == "allowed")
+            self._record.tell_policy(said)
+
         self._refusal: FrontDoorError | None = None
         boundary: Boundary = Shut()  # Until there is a policy: no door opens without one, and nothing would pass it.
         try:
-            boundary = boundary_of(settings, self._record.tell_policy)
+            boundary = boundary_of(settings, policy_said)
         except FrontDoorError as error:
             self._refusal = error
         intake = Intake(
             self._record,
-            metrics=IngestMetrics(registry),
+            metrics=metrics,
             limits=limits_of(settings),
             boundary=boundary,
             space=self._record,

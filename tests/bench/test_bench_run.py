@@ -1,5 +1,6 @@
 """Every benchmark, small: it runs to its end against a real server and gives figures that can be."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from bench import limit, peers, results, run
+from bench import boundary_cost, limit, peers, results, run
 from bench.bodies import BodyFile
 from bench.growth import grow
 from bench.workloads import WORKLOADS, bodies
@@ -49,6 +50,33 @@ def test_a_run_measures_the_server_and_the_limit_and_writes_both_down(
     assert 0 <= paced["visible_ms_p50"] <= paced["visible_ms_p99"]
     assert f"| {workload}: over the limit | " in page.read_text()
     assert not list(tmp_path.glob("spanledger-bench-*")), "bodies and data folders are taken away again"
+
+
+def test_redaction_is_measured_on_and_off_in_turns_and_told_on_its_page(
+    tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "FULL", dataclasses.replace(TINY, rounds=2))
+    turns: list[str] = []
+    measured = boundary_cost.saturated
+
+    def heard(*arguments: Any) -> Any:
+        turns.append(arguments[-1])
+        return measured(*arguments)
+
+    monkeypatch.setattr(boundary_cost, "saturated", heard)
+    output, redaction = tmp_path / "results.ndjson", tmp_path / "REDACTION.md"
+    redaction.write_text("# Redaction\n\nWhat it finds.\n")
+    paths = ["--results", str(output), "--table", str(page), "--redaction-page", str(redaction)]
+    assert run.main(["--redaction", "--workload", "small", *paths]) == 0
+    assert turns == ["on", "off", "off", "on"]
+    [done] = measured_by(output).values()
+    assert done["benchmark"] == "small/redaction"
+    assert all(value > 0 for each in done["rounds"] for value in each.values())
+    text = redaction.read_text()
+    assert text.startswith("# Redaction\n\nWhat it finds.\n")
+    assert "| *small* | " in text
+    assert boundary_cost.written_into(text, results.read(output)) == text
+    assert "small: visible spans/s with redaction over without | ≥ 0.8 x | " in page.read_text()
 
 
 def test_a_variant_is_filed_under_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

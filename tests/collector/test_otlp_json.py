@@ -207,9 +207,13 @@ def test_a_value_of_the_wrong_type_is_refused_where_it_is(span: dict[str, Any], 
     assert "spans[0]" in message
 
 
-def test_a_wrong_value_is_not_repeated_at_length() -> None:
-    message = refusal(body_of({"kind": "a prompt nobody should see in a log " * 100}))
-    assert len(message) < 250
+@pytest.mark.parametrize("field", ["kind", "startTimeUnixNano", "flags", "traceId", "links"])
+def test_a_wrong_value_that_could_be_a_secret_is_not_repeated(field: str) -> None:
+    for value in ("sk-live-0123456789", "a prompt nobody should see in a log " * 100, 4111111111111111.5):
+        message = refusal(body_of({field: value}))
+        assert len(message) < 250
+        assert not any(part in message for part in ("sk-live", "prompt", "4111"))
+    assert "a string of 18 characters" in refusal(body_of({"kind": "sk-live-0123456789"}))
 
 
 def test_values_nested_past_every_limit_are_refused() -> None:

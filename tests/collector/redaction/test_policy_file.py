@@ -304,7 +304,8 @@ def test_a_policy_that_changes_is_read_again_and_a_broken_one_keeps_the_one_befo
     monkeypatch.setattr(source, "LOOK_SECONDS", 0.0)
     path = tmp_path / "policy.yaml"
     path.write_text("rules: {email: off}")
-    file = PolicyFile(path, has_key=False)
+    heard: list[tuple[str, bool]] = []
+    file = PolicyFile(path, has_key=False, heard=lambda version, refused: heard.append((version, not refused)))
     first = file.current()
     policy = RedactingBoundary(file.current)
     assert said(span_after(policy, {"a": "anna@a.org"})) == {"a": "anna@a.org"}
@@ -316,6 +317,8 @@ def test_a_policy_that_changes_is_read_again_and_a_broken_one_keeps_the_one_befo
         path.unlink()
         assert said(span_after(policy, {"a": "anna@a.org"})) == {"a": "[redacted:email]"}
     assert [line["event"] for line in lines] == ["redaction_policy_loaded", *["redaction_policy_refused"] * 2]
+    second = file.current()
+    assert heard == [(second.version, True), (second.version, False), (second.version, False)]
     assert lines[0]["before"] == first.version
     assert "line 1: there is no rule `emial`" in lines[1]["cause"]
-    assert lines[1]["in_force"] == lines[0]["version"] == file.current().version
+    assert lines[1]["in_force"] == lines[0]["version"] == second.version

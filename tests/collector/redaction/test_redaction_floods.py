@@ -28,6 +28,12 @@ FLOODS = [
     "anna@example.org ",
     "basic aaaaaaaa1 ",
     "-----BEGIN PRIVATE KEY-----",
+    '"password":"',
+    '"password":"a\\\\',
+    "\\u0041",
+    "\\u005cu005cu0040",
+    "\\/",
+    "\\/a@b.c",
 ]
 
 

@@ -1,5 +1,6 @@
 """Each built-in rule against values of its kind and against what only looks like them."""
 
+import json
 import time
 from random import Random
 
@@ -87,6 +88,39 @@ def test_a_longer_value_than_what_is_looked_at_first_is_found_whole() -> None:
 def test_the_check_digit_of_luhn() -> None:
     assert luhn(b"79927398713")
     assert not luhn(b"79927398710")
+
+
+@pytest.mark.parametrize(
+    "password", ["d'artagnan99", 'hunt"er-2', "back\\slash\\", '","x":"', "o" * 3000, "a/b'c\"d\\e"]
+)
+@pytest.mark.parametrize("nested", range(4))
+def test_a_password_in_json_goes_whole_whatever_it_has_in_it(password: str, nested: int) -> None:
+    text = json.dumps({"user": "anna", "password": password, "host": "db"})
+    for _ in range(nested):
+        text = json.dumps({"said": text, "then": "more"})
+    written = password
+    for _ in range(nested + 1):
+        written = json.dumps(written)[1:-1]
+    assert found_in(text.encode()) == [("secret_field", written.encode())]
+
+
+def test_letters_of_a_password_that_only_the_outer_json_escapes_hide_nothing_of_it() -> None:
+    inner = json.dumps({"password": "pässwörd/9", "user": "anna"}, ensure_ascii=False)
+    for text in (json.dumps({"said": inner}), json.dumps({"said": json.dumps([inner], ensure_ascii=False)})):
+        for written in (text, text.replace("/", "\\/")):
+            [(rule, value), *rest] = found_in(written.encode())
+            assert (rule, rest) == ("secret_field", [])
+            assert value.startswith(b"p")
+            assert value.endswith(b"9")
+
+
+@pytest.mark.parametrize("nested", range(4))
+def test_a_password_in_json_that_was_cut_goes_to_its_end(nested: int) -> None:
+    text = json.dumps({"user": "anna", "password": "correct horse"})
+    for _ in range(nested):
+        text = json.dumps({"said": text})
+    cut = text[: text.index("horse") + 3].encode()
+    assert found_in(cut) == [("secret_field", b"correct hor")]
 
 
 # Escapes
