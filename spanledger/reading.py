@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from query.trail import PURPOSE_BYTES_MAX, PURPOSE_HEADER, purpose_of
+from query.trail import PURPOSE_BYTES_MAX, PURPOSE_HEADER, WITHHOLD_HEADER, purpose_of
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.gatehouse import read_key_file
 from spanledger.local_record import CATCH_UP_SECONDS, LocalRecord, open_ledger
@@ -34,6 +34,8 @@ _READ_SECONDS: Final = 30.0
 KEY_ENVIRONMENT: Final = "SPANLEDGER_KEY"
 PURPOSE_ENVIRONMENT: Final = "SPANLEDGER_PURPOSE"
 CA_ENVIRONMENT: Final = "SPANLEDGER_CA_FILE"
+# Who only waits reads nothing that is worth a record.
+_WITHOUT_CONTENT: Final = {WITHHOLD_HEADER: "content"}
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _BUSY_PAUSE_SECONDS: Final = 0.5
 
@@ -201,7 +203,9 @@ class ServedRecord:
             response = self._response("/readyz", {})
             readiness: dict[str, Any] = msgspec.json.decode(response.content)
             if list(readiness) == ["ready"]:  # All that a stranger is told.
-                self._get("/v1/runs", {"limit": 1})
+                refused = self._response("/v1/runs", {"limit": 1}, _WITHOUT_CONTENT)
+                if not refused.is_success:
+                    raise self._refused(refused)
             position = readiness[name]
             return None if position is None else Position.parse(position)
         except (msgspec.DecodeError, KeyError, TypeError, BadQuery) as error:
@@ -211,7 +215,7 @@ class ServedRecord:
         deadline = time.monotonic() + CATCH_UP_SECONDS
         while True:
             # A read waits 10 s at most and then says 504 (503 when too many wait): the view is only behind.
-            response = self._response("/v1/runs", {"limit": 1, "min_position": str(position)})
+            response = self._response("/v1/runs", {"limit": 1, "min_position": str(position)}, _WITHOUT_CONTENT)
             if response.is_success:
                 return
             if response.status_code not in (503, 504) or time.monotonic() > deadline:
@@ -225,9 +229,9 @@ class ServedRecord:
             raise self._refused(response)
         return response.content
 
-    def _response(self, path: str, parameters: dict[str, Any]) -> httpx.Response:
+    def _response(self, path: str, parameters: dict[str, Any], headers: dict[str, str] | None = None) -> httpx.Response:
         try:
-            return self._client.get(path, params=parameters)
+            return self._client.get(path, params=parameters, headers=headers)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 

@@ -1,5 +1,6 @@
 """Runs as a table, steps as lines, imports as lines."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -7,9 +8,11 @@ from rich.console import Console
 
 from spanledger.importing import FileReport, Sent
 from spanledger.otlp_files import Body, Unusable
+from spanledger.rendering.accesses import accesses_table
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.rendering.runs import runs_table
 from spanledger.rendering.steps import step_line
+from store.model.rows import AccessRow
 from store.record import Position, Signal
 from tests.builders import make_run, make_step
 
@@ -94,3 +97,25 @@ def test_a_file_of_bad_lines_shows_some_and_counts_the_rest():
     assert lines[0].endswith("50 requests refused whole")
     assert len(lines) == 22
     assert lines[-1] == "    and 30 more"
+
+
+def test_an_access_is_a_row_with_who_from_where_what_and_why():
+    row = AccessRow(
+        at="2026-07-01T12:00:00.000000001Z", who="key:ab12cd34", key_prefix="ab12cd34", role="auditor",
+        peer="192.0.2.7", door="api", action="replay", call="GET /v1/runs/{run_id}/replay", outcome="allowed", reason=None,
+        run_id="run-1", step_id=None, content_ids=[], content_count=0, content_digest=None, rows=0,
+        statement_digest=None, filters=[], filter_digest=None, purpose="incident 7\x1b[2J", subject=None, detail={},
+        count=1, position="a:1",
+    )  # fmt: skip
+    refused = replace(row, action="enter", outcome="refused", count=10_000, reason="unknown", run_id=None, purpose=None)
+    several = replace(row, action="read", content_count=3, peer=None)
+    head, first, second, third = _drawn(accesses_table([row, refused, several]), 200).splitlines()
+    assert head.split() == ["AT", "(UTC)", "WHO", "FROM", "ACTION", "OUTCOME", "WHAT", "PURPOSE"]
+    assert first.split()[:6] == ["07-01", "12:00:00", "key:ab12cd34", "192.0.2.7", "replay", "allowed"]
+    assert "run-1, GET /v1/runs/{run_id}/replay" in first
+    assert "incident 7" in first
+    assert "\x1b" not in first
+    assert "refused 10,000 times" in second
+    assert "unknown, GET" in second
+    assert "3 pieces of content" in third
+    assert " api " in third

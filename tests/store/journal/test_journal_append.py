@@ -241,3 +241,12 @@ def test_the_time_of_every_sync_is_told(open_journal):
     journal.append(draft(b"two"))
     assert len(heard) == 2
     assert all(0 <= seconds < 10 for seconds in heard)
+
+
+def test_who_stops_waiting_cannot_take_an_append_back_nor_the_commit_down(open_journal):
+    journal = open_journal()
+    waiting = journal.submit(draft(b"one"))
+    assert not waiting.cancel()
+    assert waiting.result(BUSY_SECONDS).sequence == 1
+    assert journal.append(draft(b"two")).sequence == 2
+    assert journal.failure is None
