@@ -27,6 +27,7 @@ from query.routes import (
     prompts,
     replay,
     runs,
+    sql,
     steps,
     tools,
 )
@@ -34,7 +35,7 @@ from query.view import ReadLimits, View
 from store.contract import Reader, Waiter
 
 API_VERSION: Final = "1"
-_READS: Final = (runs, replay, steps, events, metric_points, evaluations, agents, tools, prompts, contents)
+_READS: Final = (runs, replay, steps, events, metric_points, evaluations, agents, tools, prompts, contents, sql)
 
 
 def create_app(

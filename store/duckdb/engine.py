@@ -108,6 +108,25 @@ class Engine:
             self._local.cursor, self._local.life = found, self._life
         return found
 
+    @contextmanager
+    def snapshot(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """A connection of its own that sees the view as of one moment; another thread may interrupt it. Raises ViewError."""
+        self.cursor()  # Opens an instance that gave up again.
+        with self._lock:
+            own = self._connection.cursor()
+            self._cursors.append(own)
+        try:
+            own.execute(_USE)
+            own.execute("BEGIN TRANSACTION READ ONLY")
+            yield own
+        except duckdb.Error as error:
+            self._note(error)
+            raise ViewError(f"the view cannot answer: {error}") from error
+        finally:
+            with self._lock:
+                self._cursors.remove(own)
+            _close(own)
+
     def _reopen(self, cause: str) -> None:
         """Close an instance that refuses everything, and open its file again."""
         now = time.monotonic()

@@ -105,5 +105,6 @@ def reader_with_secrets() -> FakeReader:
         agent_rows=[filled(AgentRow)],
         tool_rows=[filled(ToolRow)],
         prompt_rows=[filled(PromptRow)],
+        sql_words={"arguments": CONTENT_WORD, "text": REASONING_WORD, "body": RAW_WORD},
         content_rows={"known": filled(ContentRow, text=f"{CONTENT_WORD} {REASONING_WORD}")},
     )

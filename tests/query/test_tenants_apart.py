@@ -70,7 +70,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient
         assert position is not None
         assert ledger.waiter.wait_for(position, SECONDS)
         app = create_app(reader=ledger.reader, waiter=ledger.waiter, registry=CollectorRegistry(), gate=keyed.gate)
-        calls = [path for path, said in described(app)["paths"].items() if said["get"]["x-permission"]]
+        calls = [path for path, said in described(app)["paths"].items() if said.get("get", {}).get("x-permission")]
         with TestClient(app) as client:
             yield client, {tenant: keyed.make(Role.AUDITOR, tenant) for tenant in WORDS}, calls
     finally:
