@@ -15,15 +15,19 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from access.permissions import ALL_PERMISSIONS, Principal
 from query.new_steps import new_steps
+from query.routes.sql import MEDIA_TYPES
+from query.view import ReadLimits, View
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.gatehouse import read_key_file
-from spanledger.settings import Settings
+from spanledger.settings import Settings, sql_limits_of
 from store.contract import Page, RunFilter
 from store.errors import BadQuery
 from store.ledger import Ledger, running_server
 from store.model.prices import read_prices
 from store.model.rows import ReplayEvent, RunRow, StepRow
+from store.questions import ResultForm, SqlError, SqlFailed, SqlLimits, SqlNotAllowed
 from store.record import DEFAULT_TENANT, Position
 
 Row = TypeVar("Row")
@@ -36,6 +40,18 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _CATCH_UP_SECONDS: Final = 600.0  # A folder that was never projected is projected whole; people can interrupt it.
 _BUSY_PAUSE_SECONDS: Final = 0.5
 _CLOSE_SECONDS: Final = 5.0
+_SQL_SECONDS: Final = 630.0  # As long as the setting `sql_seconds_max` may be, and a margin.
+_OF_STATEMENTS: Final = ("bad-sql", "sql-not-allowed", "sql-too-large", "sql-timeout", "sql-busy")
+SQL_HINT: Final = "docs/sql.md lists the views, their columns and the functions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlResult:
+    """The answer to a statement in the form that was asked for, and what there is to say of it."""
+
+    body: bytes
+    truncated: str | None
+    withheld: str | None
 
 
 class RunRecord(Protocol):
@@ -59,6 +75,10 @@ class RunRecord(Protocol):
 
     def wait_for(self, position: Position) -> None:
         """Return when the view holds `position`."""
+        ...
+
+    def sql(self, text: str, form: ResultForm, limit: int) -> SqlResult:
+        """What a statement answers."""
         ...
 
 
@@ -165,6 +185,23 @@ class ServedRecord:
         parameters: dict[str, Any] = {"limit": limit} | ({} if after is None else {"after": str(after)})
         return self._decoded(self._get("/v1/steps", parameters), _StepPage).steps
 
+    def sql(self, text: str, form: ResultForm, limit: int) -> SqlResult:
+        accept = next(name for name, one in MEDIA_TYPES.items() if one is form)
+        try:
+            response = self._client.post(
+                "/v1/sql", json={"sql": text, "limit": limit}, headers={"Accept": accept}, timeout=_SQL_SECONDS
+            )
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise self._refused(response)
+        said = response.headers
+        return SqlResult(
+            body=response.content,
+            truncated=said.get("spanledger-truncated"),
+            withheld=said.get("spanledger-withheld"),
+        )
+
     def view_position(self) -> Position | None:
         return self._position("view_position")
 
@@ -227,6 +264,9 @@ class ServedRecord:
             )
         if response.status_code == 404:
             return FrontDoorError(detail, "`spanledger runs` lists the runs there are")
+        if str(problem.get("type", "")).endswith(_OF_STATEMENTS):
+            at = f" (at character {problem['position']})" if problem.get("position") is not None else ""
+            return FrontDoorError(detail + at, SQL_HINT)
         hint = (
             "correct the option" if response.status_code == 422 else f"look at {self._url}/readyz and the server's log"
         )
@@ -245,11 +285,16 @@ class ServedRecord:
         )
 
 
+# Who can read the folder can read everything in it.
+_LOCAL: Final = Principal(kind="local", name="local", tenant=DEFAULT_TENANT, role=None, permissions=ALL_PERMISSIONS)
+
+
 class LocalRecord:
     """The record in a data folder that this process has opened itself."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, limits: SqlLimits | None = None) -> None:
         self._ledger = ledger
+        self._limits = limits or SqlLimits()
 
     def runs(self, where: RunFilter, *, limit: int, cursor: str | None) -> Page[RunRow]:
         return self._ledger.reader.runs(DEFAULT_TENANT, where, limit=limit, cursor=cursor)
@@ -260,6 +305,19 @@ class LocalRecord:
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
         reader = self._ledger.reader
         return new_steps(lambda start, rows: reader.new_steps(DEFAULT_TENANT, start, limit=rows), after, limit=limit)
+
+    def sql(self, text: str, form: ResultForm, limit: int) -> SqlResult:
+        view = View(self._ledger.reader, self._ledger.waiter, ReadLimits(sql=self._limits)).of(_LOCAL)
+        try:
+            if not 1 <= limit <= self._limits.rows:
+                raise BadQuery("limit", f"--limit is from 1 to {self._limits.rows} (sql_rows_max), not {limit}")
+            answer = view.statement(text, form, limit).answer()
+        except (SqlFailed, SqlNotAllowed) as error:
+            at = f" (at character {error.position})" if error.position is not None else ""
+            raise FrontDoorError(f"{error}{at}", SQL_HINT) from error
+        except SqlError as error:
+            raise FrontDoorError(str(error), SQL_HINT) from error
+        return SqlResult(body=answer.body, truncated=answer.truncated, withheld=None)
 
     def view_position(self) -> Position | None:
         return self._ledger.reader.status().position
@@ -305,7 +363,7 @@ def open_record(url: str | None, settings: Settings, access: ClientAccess = NO_A
             "start `spanledger serve`, name its folder with --data, or the address of its API with --url",
         )
     with open_ledger(settings) as ledger:
-        record = LocalRecord(ledger)
+        record = LocalRecord(ledger, sql_limits_of(settings))
         last = ledger.waiter.readiness()["journal_position"]
         if last is not None:
             record.wait_for(Position.parse(str(last)))

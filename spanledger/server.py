@@ -30,7 +30,7 @@ from access.gate import Gate
 from access.keyring import KeyHolder
 from access.watch import KeyWatch
 from query.app import create_app
-from query.view import View
+from query.view import ReadLimits, View
 from spanledger.doors import Doors, address, address_of, open_doors
 from spanledger.errors import FrontDoorError
 from spanledger.gatehouse import check_guarded, gate_of, keys_in_files
@@ -44,7 +44,7 @@ from spanledger.http_service import (
 from spanledger.memory import settle_allocators
 from spanledger.receiver.readiness import WholeReadiness
 from spanledger.receiver.supervisor import Receiver
-from spanledger.settings import Settings
+from spanledger.settings import Settings, sql_limits_of
 from spanledger.tls import Tls, tls_of
 from store.ledger import Ledger
 from store.model.prices import read_prices
@@ -162,7 +162,8 @@ class _Process:
         self._ledger = ledger
         self._receiver = receiver
         waiter = WholeReadiness(ledger.waiter, receiver)
-        self._api_app = create_app(reader=ledger.reader, waiter=waiter, registry=registry, gate=gate)
+        limits = ReadLimits(sql=sql_limits_of(settings))
+        self._api_app = create_app(reader=ledger.reader, waiter=waiter, registry=registry, gate=gate, limits=limits)
         self._view: View = self._api_app.state.view
         self._end = end
         self._tls = tls
