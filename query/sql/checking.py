@@ -54,11 +54,17 @@ _WORDS: Final = _names(
     like ilike is lateral exclude replace order group partition within array rollup cube sets window inner left
     right full semi anti cross"""
 ) | {"grouping sets", "order by", "group by", "partition by", "within group"}
-_COMMANDS: Final = frozenset({"IMPORT", "VACUUM", "CHECKPOINT", "PREPARE", "EXECUTE", "DEALLOCATE"})
+_ONE_SELECT: Final = "a statement is one SELECT, with WITH and UNION as you like"
+_COMMANDS: Final = frozenset(
+    {"CHECKPOINT", "DEALLOCATE", "DETACH", "EXECUTE", "EXPORT", "FORCE", "IMPORT", "PREPARE", "RESET", "VACUUM"}
+)
 _TYPES: Final = frozenset({"decimal", "numeric", "varchar", "char", "struct", "map"})
 _COMPARISONS: Final[dict[type[exp.Expr], Literal["=", "<", "<=", ">", ">="]]] = {
     exp.EQ: "=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
 }  # fmt: skip
+_TIMES: Final = (
+    exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPNTZ, exp.DataType.Type.TIMESTAMP_NS, exp.DataType.Type.DATE,
+)  # fmt: skip
 _MIRRORED: Final[dict[str, Literal["=", "<", "<=", ">", ">="]]] = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _SAID_OF: Final = {
     "Columns": "name the columns",
@@ -95,6 +101,7 @@ class Checked:
 def check(text: str, views: Mapping[str, DocumentedView], rows_max: int) -> Checked:
     """Check a statement. Raises SqlFailed for what is not SQL, SqlNotAllowed for what may not be."""
     tokens = _tokens(text)
+    _check_beginning(tokens)
     tree = _one_tree(text)
     _check_nodes(tree)
     _check_functions(tokens, tree)
@@ -132,6 +139,21 @@ def _tokens(text: str) -> list[Token]:
     return tokens
 
 
+def _check_beginning(tokens: list[Token]) -> None:
+    """What a statement begins with says whether it is meant to read at all, also where it could not be parsed."""
+    if not tokens:
+        raise SqlFailed("the statement is empty", 0)
+    first = tokens[0]
+    if first.token_type in (TokenType.SELECT, TokenType.WITH, TokenType.FROM, TokenType.L_PAREN):
+        return
+    word = first.text.upper()
+    if first.token_type is not TokenType.VAR or word in _COMMANDS:
+        raise SqlNotAllowed(f"{_ONE_SELECT}; {word[:20]} is none", first.start)
+    raise SqlFailed(
+        f"the statement cannot be read: it begins with {first.text[:20]!r}, and not with SELECT", first.start
+    )
+
+
 def _one_tree(text: str) -> exp.Query:
     try:
         trees = [one for one in sqlglot.parse(text, read=_DIALECT) if one is not None]
@@ -146,11 +168,7 @@ def _one_tree(text: str) -> exp.Query:
         raise SqlNotAllowed(f"one statement at a time; there are {len(trees)}")
     [tree] = trees
     if not isinstance(tree, exp.Query) or isinstance(tree, exp.Table):
-        first = _tokens(text)[0]
-        word = first.text.upper()
-        if first.token_type is TokenType.VAR and word not in _COMMANDS:
-            raise SqlFailed(f"the statement cannot be read: it begins with {first.text[:20]!r}, and not with SELECT", 0)
-        raise SqlNotAllowed(f"a statement is one SELECT (with WITH and UNION as you like); {word[:20]} is none", 0)
+        raise SqlNotAllowed(_ONE_SELECT, 0)
     return tree
 
 
@@ -359,7 +377,7 @@ def _condition(node: exp.Expr) -> tuple[exp.Column, Condition] | None:
 
 def _constant(node: exp.Expr) -> str | int | None:
     """A text or an integer; a time is the text that it is written as."""
-    if isinstance(node, exp.Cast) and node.to.is_type("timestamp", "timestamp_ns", "date"):
+    if isinstance(node, exp.Cast) and node.to.is_type(*_TIMES):
         node = node.this
         return str(node.this) if isinstance(node, exp.Literal) and node.is_string else None
     if not isinstance(node, exp.Literal):

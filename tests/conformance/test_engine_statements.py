@@ -189,7 +189,9 @@ def test_messages_are_those_of_the_conversation_each_text_once(full: EngineBench
         ids = {row["content_id"] for row in mine}
         for message in full.reader.messages("a", run["run_id"]):
             told += 1
-            assert message.content_id in ids or message.step_id in of_agents, "only what an agent alone tells is left out"
+            assert message.content_id in ids or message.step_id in of_agents, (
+                "only what an agent alone tells is left out"
+            )
             left_out += message.content_id not in ids
     assert left_out < told / 50
     assert told > 100
