@@ -59,7 +59,6 @@ from store.errors import (
 from store.ledger import rebuild as rebuild_view
 from store.ledger import running_server
 from store.model.prices import read_prices
-from store.questions import ROWS_DEFAULT
 from store.record import Position, Signal
 
 _HINTS: Final[dict[type[StoreError], str]] = {
@@ -332,7 +331,7 @@ def _sql(
         str, typer.Argument(metavar="STATEMENT", help="One SELECT over the views of docs/sql.md; - reads stdin.")
     ],
     *,
-    limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = ROWS_DEFAULT,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows at most; 10000 unless given.")] = None,
     form: Annotated[
         SqlForm,
         typer.Option("--format", help="text, ndjson, csv, arrow or parquet; auto is text in a terminal, else ndjson."),

@@ -27,7 +27,7 @@ from store.errors import BadQuery
 from store.ledger import Ledger, running_server
 from store.model.prices import read_prices
 from store.model.rows import ReplayEvent, RunRow, StepRow
-from store.questions import ResultForm, SqlError, SqlFailed, SqlLimits, SqlNotAllowed
+from store.questions import ROWS_DEFAULT, ResultForm, SqlError, SqlFailed, SqlLimits, SqlNotAllowed
 from store.record import DEFAULT_TENANT, Position
 
 Row = TypeVar("Row")
@@ -77,8 +77,8 @@ class RunRecord(Protocol):
         """Return when the view holds `position`."""
         ...
 
-    def sql(self, text: str, form: ResultForm, limit: int) -> SqlResult:
-        """What a statement answers."""
+    def sql(self, text: str, form: ResultForm, limit: int | None) -> SqlResult:
+        """What a statement answers, of at most `limit` rows: None for as many as are given unless more are asked for."""
         ...
 
 
@@ -185,12 +185,11 @@ class ServedRecord:
         parameters: dict[str, Any] = {"limit": limit} | ({} if after is None else {"after": str(after)})
         return self._decoded(self._get("/v1/steps", parameters), _StepPage).steps
 
-    def sql(self, text: str, form: ResultForm, limit: int) -> SqlResult:
+    def sql(self, text: str, form: ResultForm, limit: int | None) -> SqlResult:
+        asked = {"sql": text} if limit is None else {"sql": text, "limit": limit}
         accept = next(name for name, one in MEDIA_TYPES.items() if one is form)
         try:
-            response = self._client.post(
-                "/v1/sql", json={"sql": text, "limit": limit}, headers={"Accept": accept}, timeout=_SQL_SECONDS
-            )
+            response = self._client.post("/v1/sql", json=asked, headers={"Accept": accept}, timeout=_SQL_SECONDS)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
@@ -306,9 +305,10 @@ class LocalRecord:
         reader = self._ledger.reader
         return new_steps(lambda start, rows: reader.new_steps(DEFAULT_TENANT, start, limit=rows), after, limit=limit)
 
-    def sql(self, text: str, form: ResultForm, limit: int) -> SqlResult:
+    def sql(self, text: str, form: ResultForm, limit: int | None) -> SqlResult:
         view = View(self._ledger.reader, self._ledger.waiter, ReadLimits(sql=self._limits)).of(_LOCAL)
         try:
+            limit = min(ROWS_DEFAULT, self._limits.rows) if limit is None else limit
             if not 1 <= limit <= self._limits.rows:
                 raise BadQuery("limit", f"--limit is from 1 to {self._limits.rows} (sql_rows_max), not {limit}")
             answer = view.statement(text, form, limit).answer()

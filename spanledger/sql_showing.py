@@ -37,13 +37,13 @@ class SqlForm(StrEnum):
         return ResultForm(self.value) if self in (SqlForm.CSV, SqlForm.ARROW, SqlForm.PARQUET) else ResultForm.JSON
 
 
-def show_sql(record: RunRecord, text: str, *, form: SqlForm, limit: int, output: Path | None) -> None:
+def show_sql(record: RunRecord, text: str, *, form: SqlForm, limit: int | None, output: Path | None) -> None:
     """Ask a statement and write its answer. Raises FrontDoorError, UsageError."""
     wanted = form.of_server()
     if wanted in _BINARY and output is None and sys.stdout.isatty():
         raise UsageError(f"--format {form.value} is not for a terminal", "give --output FILE, or pipe it")
     result = record.sql(text, wanted, limit)
-    _say(result, limit)
+    _say(result)
     if output is not None:
         _save(output, result.body if wanted is not ResultForm.JSON else b"".join(_lines(result)))
         return
@@ -57,9 +57,9 @@ def show_sql(record: RunRecord, text: str, *, form: SqlForm, limit: int, output:
                 sys.stdout.buffer.write(line)
 
 
-def _say(result: SqlResult, limit: int) -> None:
+def _say(result: SqlResult) -> None:
     if result.truncated == "rows":
-        print(f"There are more rows: these are the first {limit}. --limit gives more.", file=sys.stderr)
+        print("There are more rows than these; --limit gives more.", file=sys.stderr)
     elif result.truncated is not None:
         print("The answer was cut where it became too large: name fewer columns, or add conditions.", file=sys.stderr)
     if result.withheld:

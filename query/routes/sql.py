@@ -74,7 +74,7 @@ class _Asked(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a request."""
 
     sql: str
-    limit: int = ROWS_DEFAULT
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,10 @@ async def _wanted(request: Request, view: TenantView) -> _Wanted:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadQuery("body", f'is an object {{"sql": "...", "limit": 100}}: {error}') from error
     rows_max = view.limits.sql.rows
-    if not 1 <= asked.limit <= max(rows_max, 1):
-        raise BadQuery("limit", f"is from 1 to {rows_max} (sql_rows_max), not {asked.limit}")
-    return _Wanted(asked.sql, asked.limit, media_type)
+    limit = min(ROWS_DEFAULT, rows_max) if asked.limit is None else asked.limit
+    if not 1 <= limit <= rows_max:
+        raise BadQuery("limit", f"is from 1 to {rows_max} (sql_rows_max), not {limit}")
+    return _Wanted(asked.sql, limit, media_type)
 
 
 def _accepted(accept: str | None) -> str:

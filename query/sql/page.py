@@ -1,4 +1,7 @@
-"""The tables of docs/sql.md: views, columns and functions as the code has them. `python -m query.sql.page` writes them anew."""
+"""The tables of docs/sql.md: views, columns and functions as the code has them.
+
+`python -m query.sql.page` writes them anew.
+"""
 
 from pathlib import Path
 from typing import Final

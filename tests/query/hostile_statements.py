@@ -1,6 +1,7 @@
 """Statements that mean harm, or would do it: each with what must come of it before anything is run.
 
-`REFUSED`: text, and a word of the reason. `UNREADABLE`: not SQL at all. What is allowed and would take everything is `BOUNDED`.
+`REFUSED`: text, and a word of the reason. `UNREADABLE`: not SQL at all. What is allowed and would take everything is
+`BOUNDED`.
 """
 
 REFUSED: dict[str, str] = {
@@ -127,17 +128,36 @@ for _ in range(36):
 _EXPANDED = "replace(" * 9 + "'x'" + ", 'x', 'xxxxxxxxxxxxxxxxxxxx')" * 9
 
 BOUNDED: dict[str, str] = {
-    "a cross join that explodes": "SELECT count(*) FROM steps a, steps b, steps c, steps d WHERE a.name <> b.name OR c.name > d.name",
-    "an order over a cross join": "SELECT a.name, b.name FROM steps a, steps b, steps c ORDER BY a.span_id, c.name, b.name DESC",
-    "groups over a cross join": "SELECT a.span_id || b.span_id || c.span_id, count(*) FROM steps a, steps b, steps c GROUP BY 1",
+    "a cross join that explodes": (
+        "SELECT count(*) FROM steps a, steps b, steps c, steps d WHERE a.name <> b.name OR c.name > d.name"
+    ),
+    "an order over a cross join": (
+        "SELECT a.name, b.name FROM steps a, steps b, steps c ORDER BY a.span_id, c.name, b.name DESC"
+    ),
+    "groups over a cross join": (
+        "SELECT a.span_id || b.span_id || c.span_id, count(*) FROM steps a, steps b, steps c GROUP BY 1"
+    ),
     "a list of everything": "SELECT len(list(a.span_id || b.name)) FROM steps a, steps b, steps c",
     "one text of everything": "SELECT length(string_agg(a.span_id, b.span_id)) FROM steps a, steps b, steps c",
     "a text that is doubled": _DOUBLED.replace("AS t FROM", "AS t FROM", 1),
     "a text that is replaced by itself": f"SELECT length({_EXPANDED})",
     "a padded text": "SELECT length(lpad('', 2000000000, 'x')) FROM steps",
-    "a recursion without an end": "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r",
-    "a recursion that multiplies": "WITH RECURSIVE r AS (SELECT span_id FROM steps UNION ALL SELECT r.span_id FROM r, steps) SELECT count(*) FROM r",
-    "windows over a cross join": "SELECT sum(n) FROM (SELECT row_number() OVER (ORDER BY a.name, b.name, c.name) AS n FROM steps a, steps b, steps c)",
-    "a histogram of everything": "SELECT histogram(a.span_id || b.span_id || c.span_id) FROM steps a, steps b, steps c",
-    "an expression that backtracks": "SELECT count(*) FROM steps a, steps b, steps c WHERE regexp_matches(a.span_id || b.span_id || c.span_id, '(a+)+(b+)+$')",
+    "a recursion without an end": (
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
+    ),
+    "a recursion that multiplies": (
+        "WITH RECURSIVE r AS (SELECT span_id FROM steps UNION ALL SELECT r.span_id FROM r, steps) SELECT "
+        "count(*) FROM r"
+    ),
+    "windows over a cross join": (
+        "SELECT sum(n) FROM (SELECT row_number() OVER (ORDER BY a.name, b.name, c.name) AS n FROM steps a, "
+        "steps b, steps c)"
+    ),
+    "a histogram of everything": (
+        "SELECT histogram(a.span_id || b.span_id || c.span_id) FROM steps a, steps b, steps c"
+    ),
+    "an expression that backtracks": (
+        "SELECT count(*) FROM steps a, steps b, steps c WHERE regexp_matches(a.span_id || b.span_id || "
+        "c.span_id, '(a+)+(b+)+$')"
+    ),
 }

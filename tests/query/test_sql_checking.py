@@ -1,4 +1,4 @@
-"""What statements may be: hostile ones are refused with a reason and a place, ordinary ones are written as they were meant."""
+"""What statements may be: hostile ones are refused with a reason and a place, ordinary ones are written as meant."""
 
 import pytest
 
@@ -37,8 +37,8 @@ def test_what_is_no_sql_is_refused_as_that(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("SELECT\n  getenv('x')", "getenv"), ("SELECT * FROM runs, nowhere", "nowhere"), ("SELECT a, COLUMNS(b) FROM runs", "COLUMNS"),
-     ("SELECT * FROM runs WHERE AND", "AND")],
+    [("SELECT\n  getenv('x')", "getenv"), ("SELECT * FROM runs, nowhere", "nowhere"),
+     ("SELECT a, COLUMNS(b) FROM runs", "COLUMNS"), ("SELECT * FROM runs WHERE AND", "AND")],
 )  # fmt: skip
 def test_a_refusal_says_where(text: str, found: str) -> None:
     with pytest.raises((SqlFailed, SqlNotAllowed)) as refused:
@@ -57,9 +57,10 @@ def test_what_is_named_to_be_used_instead_is_allowed(name: str) -> None:
     ["SELECT * FROM runs", "FROM runs", "SELECT count(*) FROM runs r", "SELECT r.* EXCLUDE (metadata) FROM runs AS r",
      "WITH a(x) AS (SELECT run_id FROM runs) SELECT x FROM a UNION ALL SELECT step_id FROM steps ORDER BY 1 LIMIT 3",
      "SELECT a->>'$.b', tools[1], CASE WHEN steps > 1 THEN 'many' END, CAST(steps AS DECIMAL(10, 2)) FROM runs",
-     "SELECT t.tool FROM runs, unnest(tools) AS t(tool)", "SELECT DISTINCT ON (agent_name) run_id FROM runs ORDER BY started_at",
+     "SELECT t.tool FROM runs, unnest(tools) AS t(tool)",
+     "SELECT DISTINCT ON (agent_name) run_id FROM runs ORDER BY started_at",
      "SELECT date_trunc('hour', started_at), quantile_cont(duration_ns, 0.95) FROM steps GROUP BY ALL HAVING count(*) > 1",
-     "SELECT sum(steps) FILTER (WHERE status = 'ok') OVER (PARTITION BY agent_name ORDER BY started_at) FROM runs QUALIFY true",
+     "SELECT sum(steps) FILTER (WHERE status = 'ok') OVER (PARTITION BY agent_name ORDER BY started_at) FROM runs",
      "SELECT run_id FROM runs WHERE started_at >= now() - INTERVAL 1 DAY AND agent_name ILIKE '%a%'",
      "SELECT status, count(*) FROM runs GROUP BY GROUPING SETS ((status), ())",
      "SELECT s.run_id FROM steps s SEMI JOIN runs r USING (run_id)", "SELECT 1 WHERE EXISTS (SELECT 1 FROM runs)"],
@@ -82,7 +83,8 @@ def conditions(text: str) -> dict[str, set[Condition]]:
 
 def test_conditions_on_constants_are_found() -> None:
     said = conditions(
-        "SELECT 1 FROM steps WHERE kind = 'tool' AND 5 > revision AND name IN ('a', 'b') AND started_at >= TIMESTAMP '2026-01-01'"
+        "SELECT 1 FROM steps WHERE kind = 'tool' AND 5 > revision AND name IN ('a', 'b') "
+        "AND started_at >= TIMESTAMP '2026-01-01'"
     )
     assert said["source_0"] == {
         Condition("kind", "=", ("tool",)), Condition("revision", "<", (5,)), Condition("name", "IN", ("a", "b")),
@@ -108,7 +110,7 @@ def test_a_condition_holds_of_whatever_is_joined_on_its_column() -> None:
      "SELECT count(*) FILTER (WHERE kind = 'tool') FROM steps", "SELECT 1 FROM steps QUALIFY kind = 'tool'",
      "SELECT 1 FROM steps HAVING kind = 'tool'", "SELECT 1 FROM (SELECT * FROM steps) WHERE kind = 'tool'",
      "WITH w AS (SELECT * FROM steps) SELECT 1 FROM w WHERE kind = 'tool'",
-     "SELECT 1 FROM runs AS a ASOF JOIN steps AS s ON a.run_id = s.run_id AND a.started_at >= s.started_at WHERE s.kind = 'tool'",
+     "SELECT 1 FROM runs a ASOF JOIN steps s ON a.run_id = s.run_id AND a.started_at >= s.started_at WHERE s.kind = 'tool'",
      "SELECT 1 FROM steps AS s WHERE EXISTS (SELECT 1 FROM runs WHERE s.kind = 'tool')"],
 )  # fmt: skip
 def test_what_does_not_hold_of_every_row_is_no_condition(text: str) -> None:
