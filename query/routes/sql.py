@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
-from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from access.permissions import Permission
 from query.documents import JSON_MEDIA_TYPE
@@ -151,7 +151,7 @@ async def _unless_gone(request: Request, view: TenantView, wanted: _Wanted, min_
         started.append(statement)
         return statement.answer()
 
-    work = asyncio.ensure_future(to_thread.run_sync(answered))
+    work = asyncio.ensure_future(run_in_threadpool(answered))
     gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -18,7 +18,8 @@ import pyarrow.ipc
 
 from store.duckdb.engine import Engine
 from store.duckdb.sandbox_wire import read_document, read_exactly, write_document
-from store.duckdb.sources import CURRENT_STEPS, Plan, Scan, plan_of
+from store.duckdb.sources import CURRENT_STEPS, OfRuns, Plan, Scan, plan_of
+from store.duckdb.statements import sql
 from store.errors import StoreError, ViewError
 from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
 from store.questions import (
@@ -151,7 +152,10 @@ class DuckDbAsking:
         ids: dict[tuple[str, str], set[str]],
     ) -> None:
         """Stream one table. Nothing is held of it but the ids of content that is still to be looked up."""
-        parameters = {"tenant": self._tenant, **scan.parameters}
+        parameters: dict[str, Any] = {"tenant": self._tenant}
+        for name, value in scan.parameters.items():
+            bound = self._traces_of(cursor, name, value) if isinstance(value, OfRuns) else {name: value}
+            parameters |= {one: of for one, of in bound.items() if f"${one}" in scan.sql}
         if scan.texts_of:
             parameters["ids"] = sorted(set[str]().union(*(ids[place] for place in scan.texts_of)))
         with closing(cursor.sql(scan.sql, params=parameters).to_arrow_reader(_BATCH_ROWS)) as reader:
@@ -160,6 +164,12 @@ class DuckDbAsking:
                 for batch in batches:
                     self._note(scan, batch, ids)
                     writer.write_batch(batch)
+
+    def _traces_of(self, cursor: duckdb.DuckDBPyConnection, name: str, runs: OfRuns) -> dict[str, Any]:
+        """The traces of some runs, and where they begin and end, each under the name that the scan binds it by."""
+        asked = {"tenant": self._tenant, "run_ids": list(runs.run_ids)}
+        [(traces, first, last)] = cursor.execute(sql("select_traces_of_runs"), asked).fetchall()
+        return {name: traces, f"{name}_first": first, f"{name}_last": last}
 
     def _note(self, scan: Scan, batch: Any, ids: dict[tuple[str, str], set[str]]) -> None:
         """Remember the ids of content in a batch. Raises SqlTooLarge."""

@@ -53,6 +53,15 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class OfRuns:
+    """A parameter that stands for the traces of some runs; with `_first` and `_last` behind its name, where in the record
+    they begin and end, so that row groups outside are skipped.
+    """
+
+    run_ids: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is read, in order, and the views that are made of it: name and SELECT."""
 
@@ -185,11 +194,14 @@ def _pushed(
     if None in values or (run and one.operator not in ("=", "IN")):
         return None
     name = f"p{next(numbers)}"
-    parameters[name] = values if one.operator == "IN" or run else values[0]
-    bound = f"(SELECT unnest(${name}))" if one.operator == "IN" or run else f"${name}"
     target = _quoted(direct.partition(".")[2])
     if run:
-        return f"{target} IN (SELECT trace_id FROM {_SCHEMA}.segments WHERE tenant = $tenant AND run_id IN {bound})"  # noqa: S608
+        parameters[name] = OfRuns(one.values)
+        said = f"{target} IN (SELECT unnest(${name}))"
+        # Log records may come long before or after the spans of their trace.
+        return f"{said} AND sequence BETWEEN ${name}_first AND ${name}_last" if base == CURRENT_STEPS else said
+    parameters[name] = values if one.operator == "IN" else values[0]
+    bound = f"(SELECT unnest(${name}))" if one.operator == "IN" else f"${name}"
     return f"{target} {one.operator} {bound}"
 
 
