@@ -138,7 +138,7 @@ BOUNDED: dict[str, str] = {
         "SELECT a.span_id || b.span_id || c.span_id, count(*) FROM steps a, steps b, steps c GROUP BY 1"
     ),
     "a list of everything": "SELECT len(list(a.span_id || b.name)) FROM steps a, steps b, steps c",
-    "one text of everything": "SELECT length(string_agg(a.span_id, b.span_id)) FROM steps a, steps b, steps c",
+    "one text of everything": "SELECT length(string_agg(a.span_id || b.span_id, ',')) FROM steps a, steps b, steps c",
     "a text that is doubled": _DOUBLED.replace("AS t FROM", "AS t FROM", 1),
     "a text that is replaced by itself": f"SELECT length({_EXPANDED})",
     "a padded text": "SELECT length(lpad('', 2000000000, 'x')) FROM steps",
