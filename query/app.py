@@ -28,6 +28,7 @@ from query.routes import (
     prompts,
     replay,
     runs,
+    sql,
     steps,
     tools,
 )
@@ -36,7 +37,20 @@ from query.view import ReadLimits, View
 from store.contract import Reader, Waiter
 
 API_VERSION: Final = "1"
-_READS: Final = (runs, replay, steps, events, metric_points, evaluations, agents, tools, prompts, contents, access)
+_READS: Final = (
+    runs,
+    replay,
+    steps,
+    events,
+    metric_points,
+    evaluations,
+    agents,
+    tools,
+    prompts,
+    contents,
+    access,
+    sql,
+)
 
 
 def create_app(

@@ -24,6 +24,7 @@ from access.errors import (
     RateExceeded,
 )
 from store.errors import BadQuery, NotFound, StoreError, ViewError
+from store.questions import SqlBusy, SqlCancelled, SqlError, SqlFailed, SqlNotAllowed, SqlTimeout, SqlTooLarge
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:spanledger:problem:"
@@ -53,6 +54,7 @@ class Problem(BaseModel):
     parameter: str | None = None
     missing: str | None = None
     errors: list[dict[str, Any]] | None = None
+    position: int | None = None
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -78,6 +80,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AccessError, _access)
     app.add_exception_handler(NotFound, _not_found)
     app.add_exception_handler(BadQuery, _bad_query)
+    app.add_exception_handler(SqlError, _sql)
     app.add_exception_handler(ViewError, _view_failed)
     app.add_exception_handler(NotYetVisible, _not_yet_visible)
     app.add_exception_handler(CannotWait, _cannot_wait)
@@ -124,6 +127,24 @@ def unrecordable_problem(error: Exception) -> Response:
 def bad_parameter(error: BadQuery) -> Response:
     """A parameter or header that cannot be used."""
     return _bad_parameters([{"parameter": error.parameter, "detail": str(error)}])
+
+
+async def _sql(_: Request, error: Exception) -> Response:
+    """What came of a statement instead of an answer. `position` counts its characters from 0; null where none is known."""
+    detail = str(error)
+    match error:
+        case SqlFailed():
+            return problem(422, "bad-sql", "The statement fails", detail, position=error.position)
+        case SqlNotAllowed():
+            return problem(422, "sql-not-allowed", "The statement is not allowed", detail, position=error.position)
+        case SqlTooLarge():
+            return problem(422, "sql-too-large", "The statement needs too much memory", detail)
+        case SqlTimeout():
+            return problem(504, "sql-timeout", "The statement took too long", detail)
+        case SqlBusy() | SqlCancelled():
+            return problem(503, "sql-busy", "No statement can be taken now", detail, headers={"Retry-After": "5"})
+        case _:
+            raise error
 
 
 async def _not_found(_: Request, error: Exception) -> Response:
@@ -183,7 +204,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         case 404:
             detail = f"there is nothing at {request.url.path}; /openapi.json lists the paths"
         case 405:
-            detail = f"{request.method} is not allowed on {request.url.path}: this service only reads"
+            detail = f"{request.method} is not allowed on {request.url.path}: this service only reads, and /v1/sql takes POST"
         case _:
             detail = str(refused.detail)
     kind = phrase.lower().replace(" ", "-")

@@ -65,6 +65,8 @@ _ACTIONS: Final = {
 }
 # What is recorded although it failed: what was tried is worth knowing.
 _TRIED: Final = frozenset({Kind.EXPORT, Kind.STATEMENT})
+# Where what may be content is null for who may not see it, and the rest is metadata.
+_METADATA_WITHOUT_CONTENT: Final = frozenset({Kind.REPLAY, Kind.STATEMENT})
 
 
 class Unrecordable(Exception):
@@ -141,8 +143,8 @@ def must_be_recorded(who: Principal, kind: Kind, note: Note, *, ok: bool) -> boo
     may_see = any(who.may(one) for one in _CONTENT)
     if kind is Kind.CONTENT:
         return True if may_see and note.shows_content is not False else None
-    # A replay of what happened without what was said is metadata; that somebody watched it is worth a line all the same.
-    return may_see or kind is not Kind.REPLAY
+    # What happened without what was said is metadata; that somebody asked for it so is worth a line all the same.
+    return may_see or kind not in _METADATA_WITHOUT_CONTENT
 
 
 def without_content(who: Principal, values: Sequence[bytes] = (b"content",)) -> Principal:

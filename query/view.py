@@ -4,7 +4,8 @@ A route never holds a Reader by itself, and never names a tenant. It asks for th
 read that caller's tenant and show what that caller may see. So a new route can forget neither: isolation is below the routes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Event
 from time import monotonic
@@ -15,6 +16,10 @@ from fastapi import Depends, Request
 from access.permissions import Permission, Principal
 from query.paging import page_of
 from query.problems import CannotWait, NotYetVisible
+from query.sql.checking import check
+from query.sql.explaining import explained
+from query.sql.functions import ALLOWED
+from query.sql.permitted import sources_of
 from query.trail import Note
 from query.withholding import shown, tells
 from store.contract import (
@@ -47,12 +52,28 @@ from store.model.rows import (
     ToolCallRow,
     ToolRow,
 )
+from store.questions import (
+    Asking,
+    DocumentedView,
+    ResultForm,
+    SqlAnswer,
+    SqlBusy,
+    SqlCancelled,
+    SqlFailed,
+    SqlLimits,
+    SqlQuestion,
+)
 from store.record import Position
 
 Row = TypeVar("Row")
 
 # Each waiting read holds a worker thread (of 40); the rest must stay free for reads that need not wait.
 WAITING_READS_MAX: Final = 16
+# Statements at once: each has two threads at the lowest priority, and memory of its own.
+STATEMENTS_MAX: Final = 2
+# Those that wait for one of them to end, and how long: most are over in less.
+WAITING_STATEMENTS_MAX: Final = 8
+STATEMENT_WAIT_SECONDS: Final = 2.0
 # How soon a waiting read notices that the service stops.
 _SLICE_SECONDS: Final = 0.25
 
@@ -63,6 +84,7 @@ class ReadLimits:
 
     wait_seconds_max: float = 10.0
     """How long a read with `min_position` waits for the view."""
+    sql: SqlLimits = field(default_factory=SqlLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +96,46 @@ class View:
     _limits: ReadLimits
     _waiting: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(WAITING_READS_MAX))
     _closing: Event = field(default_factory=Event)
+    _statements: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(STATEMENTS_MAX))
+    _waiting_statements: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(WAITING_STATEMENTS_MAX))
+    _asked: "set[Asking]" = field(default_factory=set["Asking"])
 
     def close(self) -> None:
         """Let reads that wait give up at once: the service is stopping. Reads that need not wait are still answered."""
         self._closing.set()
+        for asking in list(self._asked):
+            asking.cancel()
+
+    @property
+    def limits(self) -> ReadLimits:
+        return self._limits
+
+    def answered(self, asking: Asking) -> SqlAnswer:
+        """The answer to a statement, in its turn. Raises SqlBusy, and what `Asking.answer` raises."""
+        with self._turn():
+            self._asked.add(asking)
+            try:
+                if self._closing.is_set():
+                    raise SqlCancelled("the service is stopping; ask again later")
+                return asking.answer()
+            finally:
+                self._asked.discard(asking)
+
+    @contextmanager
+    def _turn(self) -> Generator[None]:
+        busy = SqlBusy(f"{STATEMENTS_MAX} statements are under way already; try again in a few seconds")
+        if not self._statements.acquire(blocking=False):
+            if not self._waiting_statements.acquire(blocking=False):
+                raise busy
+            try:
+                if not self._statements.acquire(timeout=STATEMENT_WAIT_SECONDS):
+                    raise busy
+            finally:
+                self._waiting_statements.release()
+        try:
+            yield
+        finally:
+            self._statements.release()
 
     def of(self, who: Principal, note: Note) -> "TenantView":
         """What one caller has of it; `note` hears what it is shown."""
@@ -124,6 +182,14 @@ class TenantView:
         self.note = note
         self.withheld: set[str] = set()
         """The names of the fields that were not shown."""
+
+    def statement(self, text: str, form: ResultForm, rows_max: int) -> "Statement":
+        """A statement, checked and bound to the caller. Raises SqlFailed, SqlNotAllowed, Forbidden."""
+        return self.at(None).statement(text, form, rows_max, self._view)
+
+    @property
+    def limits(self) -> ReadLimits:
+        return self._view.limits
 
     def at(self, min_position: str | None) -> "TenantReader":
         """The reader, once the view holds `min_position`. Raises BadQuery, NotYetVisible, CannotWait."""
@@ -225,6 +291,22 @@ class TenantReader:
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
         return self._all(self._reader.new_steps(self._tenant, after, limit=limit))
 
+    def statement(self, text: str, form: ResultForm, rows_max: int, view: View) -> "Statement":
+        """A statement over the documented views: of the caller's tenant, with null where it may not see something."""
+        self._note.states(text)
+        views = self._reader.sql_views()
+        checked = check(text, views, rows_max)
+        question = SqlQuestion(
+            text=checked.text,
+            sources=sources_of(checked.references, views, self._who, self._withheld),
+            functions=ALLOWED,
+            form=form,
+            rows_max=rows_max,
+            limits=view.limits.sql,
+        )
+        named = [views[one.view] for one in checked.references]
+        return Statement(text, self._reader.ask(self._tenant, question), view, named, self._note)
+
     def _shown(self, row: Row) -> Row:
         row = shown(row, self._who, self._withheld)
         self._note.saw(content=tells(row), ids=_content_ids(row))
@@ -248,6 +330,32 @@ def _content_ids(row: Any) -> tuple[str, ...]:
             return tuple(row.content_ids)
         case _:
             return ()
+
+
+class Statement:
+    """A statement of one caller on its way."""
+
+    __slots__ = ("_asking", "_note", "_text", "_view", "_views")
+
+    def __init__(self, text: str, asking: Asking, view: View, views: list[DocumentedView], note: Note) -> None:
+        self._text = text
+        self._note = note
+        self._asking = asking
+        self._view = view
+        self._views = views
+
+    def answer(self) -> SqlAnswer:
+        """Wait for it. Raises SqlBusy, and what `Asking.answer` raises; what the engine says is placed in the statement."""
+        try:
+            answer = self._view.answered(self._asking)
+        except SqlFailed as error:
+            raise explained(error, self._text, self._views) from error
+        self._note.rows = answer.rows
+        return answer
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more."""
+        self._asking.cancel()
 
 
 async def _view(request: Request) -> TenantView:

@@ -43,6 +43,7 @@ from spanledger.redaction import boundary_of
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
 from spanledger.showing import Form, follow_steps, pipe, show_accesses, show_replay, show_runs
+from spanledger.sql_showing import SqlForm, show_sql
 from store.backup import back_up
 from store.errors import (
     BackupFailed,
@@ -351,6 +352,32 @@ def _tail(
             follow_steps(record, start, form=form, follow=follow)
         except KeyboardInterrupt:
             return
+
+
+@app.command("sql")
+def _sql(
+    statement: Annotated[
+        str, typer.Argument(metavar="STATEMENT", help="One SELECT over the views of docs/sql.md; - reads stdin.")
+    ],
+    *,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows at most; 10000 unless given.")] = None,
+    form: Annotated[
+        SqlForm,
+        typer.Option("--format", help="text, ndjson, csv, arrow or parquet; auto is text in a terminal, else ndjson."),
+    ] = SqlForm.AUTO,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write to this file, not to stdout.")
+    ] = None,
+    url: _Url = None,
+    data: _Data = None,
+    config: _Config = None,
+    key_file: _KeyFile = None,
+) -> None:
+    """Ask one question in SQL: a table in a terminal, NDJSON when piped."""
+    text = sys.stdin.read() if statement == "-" else statement
+    settings = _settings(data, config)
+    with open_record(url, settings, client_access(key_file, os.environ)) as record:
+        show_sql(record, text, form=form, limit=limit, output=output)
 
 
 @app.command("rebuild")

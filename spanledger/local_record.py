@@ -7,7 +7,7 @@ server, under the name that the operating system has for the user.
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from itertools import chain, islice
 from typing import Final
 
@@ -15,30 +15,42 @@ import structlog
 
 from query.new_steps import new_steps
 from query.trail import RECORD_SECONDS_MAX, Asked, Kind, Note, must_be_recorded, record_of, without_content
-from query.view import TenantReader
+from query.view import ReadLimits, TenantReader, View
 from spanledger.errors import FrontDoorError
 from spanledger.local_user import local_principal
 from spanledger.settings import Settings
 from spanledger.trail_keeping import record_waiting_changes
 from store.contract import AccessFilter, Page, RunFilter
-from store.errors import StoreError
+from store.errors import BadQuery, StoreError
 from store.ledger import Ledger
 from store.model.prices import read_prices
 from store.model.rows import AccessRow, ReplayEvent, RunRow, StepRow
+from store.questions import ROWS_DEFAULT, ResultForm, SqlError, SqlFailed, SqlLimits, SqlNotAllowed
 from store.record import Position
 
 CATCH_UP_SECONDS: Final = 600.0  # A folder that was never projected is projected whole; people can interrupt it.
 _CLOSE_SECONDS: Final = 5.0
+SQL_HINT: Final = "docs/sql.md lists the views, their columns and the functions"
 
 _log: Final = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlResult:
+    """The answer to a statement in the form that was asked for, and what there is to say of it."""
+
+    body: bytes
+    truncated: str | None
+    withheld: str | None
 
 
 class LocalRecord:
     """The record in a data folder that this process has opened itself. What it shows is recorded before it is returned."""
 
-    def __init__(self, ledger: Ledger, *, purpose: str | None = None) -> None:
-        """`purpose` is redacted already."""
+    def __init__(self, ledger: Ledger, *, purpose: str | None = None, limits: SqlLimits | None = None) -> None:
+        """`purpose` is redacted already; `limits` are those of statements."""
         self._ledger = ledger
+        self._limits = limits or SqlLimits()
         self._purpose = purpose
         self._who = local_principal()
 
@@ -101,6 +113,22 @@ class LocalRecord:
                 f"what is read is recorded before it is shown, and it cannot be recorded: {error}",
                 "free disk space in the data folder, or see its journal's error in the log",
             ) from error
+
+    def sql(self, text: str, form: ResultForm, limit: int | None) -> SqlResult:
+        note = Note()
+        view = View(self._ledger.reader, self._ledger.waiter, ReadLimits(sql=self._limits)).of(self._who, note)
+        try:
+            limit = min(ROWS_DEFAULT, self._limits.rows) if limit is None else limit
+            if not 1 <= limit <= self._limits.rows:
+                raise BadQuery("limit", f"--limit is from 1 to {self._limits.rows} (sql_rows_max), not {limit}")
+            answer = view.statement(text, form, limit).answer()
+        except (SqlFailed, SqlNotAllowed) as error:
+            at = f" (at character {error.position})" if error.position is not None else ""
+            raise FrontDoorError(f"{error}{at}", SQL_HINT) from error
+        except SqlError as error:
+            raise FrontDoorError(str(error), SQL_HINT) from error
+        self._keep(Kind.STATEMENT, "sql", note)
+        return SqlResult(body=answer.body, truncated=answer.truncated, withheld=None)
 
     def view_position(self) -> Position | None:
         return self._ledger.reader.status().position

@@ -15,16 +15,18 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from query.routes.sql import MEDIA_TYPES
 from query.trail import PURPOSE_BYTES_MAX, PURPOSE_HEADER, WITHHOLD_HEADER, purpose_of
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.gatehouse import read_key_file
-from spanledger.local_record import CATCH_UP_SECONDS, LocalRecord, open_ledger
+from spanledger.local_record import CATCH_UP_SECONDS, SQL_HINT, LocalRecord, SqlResult, open_ledger
 from spanledger.purposes import Purposes
-from spanledger.settings import Settings
+from spanledger.settings import Settings, sql_limits_of
 from store.contract import AccessFilter, Page, RunFilter
 from store.errors import BadQuery
 from store.ledger import running_server
 from store.model.rows import AccessRow, ReplayEvent, RunRow, StepRow
+from store.questions import ResultForm
 from store.record import DEFAULT_TENANT, Position
 
 Row = TypeVar("Row")
@@ -38,6 +40,8 @@ CA_ENVIRONMENT: Final = "SPANLEDGER_CA_FILE"
 _WITHOUT_CONTENT: Final = {WITHHOLD_HEADER: "content"}
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _BUSY_PAUSE_SECONDS: Final = 0.5
+_SQL_SECONDS: Final = 630.0  # As long as the setting `sql_seconds_max` may be, and a margin.
+_OF_STATEMENTS: Final = ("bad-sql", "sql-not-allowed", "sql-too-large", "sql-timeout", "sql-busy")
 
 
 class RunRecord(Protocol):
@@ -65,6 +69,10 @@ class RunRecord(Protocol):
 
     def wait_for(self, position: Position) -> None:
         """Return when the view holds `position`."""
+        ...
+
+    def sql(self, text: str, form: ResultForm, limit: int | None) -> SqlResult:
+        """What a statement answers, of at most `limit` rows: None for as many as are given unless more are asked for."""
         ...
 
 
@@ -190,6 +198,22 @@ class ServedRecord:
         parameters: dict[str, Any] = {"limit": limit} | ({} if after is None else {"after": str(after)})
         return self._decoded(self._get("/v1/steps", parameters), _StepPage).steps
 
+    def sql(self, text: str, form: ResultForm, limit: int | None) -> SqlResult:
+        asked = {"sql": text} if limit is None else {"sql": text, "limit": limit}
+        accept = next(name for name, one in MEDIA_TYPES.items() if one is form)
+        try:
+            response = self._client.post("/v1/sql", json=asked, headers={"Accept": accept}, timeout=_SQL_SECONDS)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise self._refused(response)
+        said = response.headers
+        return SqlResult(
+            body=response.content,
+            truncated=said.get("spanledger-truncated"),
+            withheld=said.get("spanledger-withheld"),
+        )
+
     def view_position(self) -> Position | None:
         return self._position("view_position")
 
@@ -254,6 +278,9 @@ class ServedRecord:
             )
         if response.status_code == 404:
             return FrontDoorError(detail, "`spanledger runs` lists the runs there are")
+        if str(problem.get("type", "")).endswith(_OF_STATEMENTS):
+            at = f" (at character {problem['position']})" if problem.get("position") is not None else ""
+            return FrontDoorError(detail + at, SQL_HINT)
         hint = (
             "correct the option" if response.status_code == 422 else f"look at {self._url}/readyz and the server's log"
         )
@@ -299,7 +326,7 @@ def open_record(url: str | None, settings: Settings, access: ClientAccess = NO_A
         )
     with open_ledger(settings) as ledger:
         purpose = Purposes(settings).redact(DEFAULT_TENANT, access.purpose) if access.purpose else None
-        record = LocalRecord(ledger, purpose=purpose)
+        record = LocalRecord(ledger, purpose=purpose, limits=sql_limits_of(settings))
         last = ledger.waiter.readiness()["journal_position"]
         if last is not None:
             record.wait_for(Position.parse(str(last)))

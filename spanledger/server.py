@@ -31,7 +31,7 @@ from access.keyring import KeyHolder
 from access.watch import KeyWatch
 from query.app import create_app
 from query.trail import Trail
-from query.view import View
+from query.view import ReadLimits, View
 from spanledger.doors import Doors, address, address_of, open_doors
 from spanledger.errors import FrontDoorError
 from spanledger.gatehouse import check_guarded, gate_of, keys_in_files
@@ -46,7 +46,7 @@ from spanledger.memory import settle_allocators
 from spanledger.purposes import Purposes
 from spanledger.receiver.readiness import WholeReadiness
 from spanledger.receiver.supervisor import Receiver
-from spanledger.settings import Settings
+from spanledger.settings import Settings, sql_limits_of
 from spanledger.tls import Tls, tls_of
 from spanledger.trail_keeping import TrailKeeper
 from store.ledger import Ledger
@@ -182,7 +182,14 @@ class _Process:
         self._ledger = ledger
         self._receiver = receiver
         waiter = WholeReadiness(ledger.waiter, receiver)
-        self._api_app = create_app(reader=ledger.reader, waiter=waiter, registry=registry, gate=gate, trail=trail)
+        self._api_app = create_app(
+            reader=ledger.reader,
+            waiter=waiter,
+            registry=registry,
+            gate=gate,
+            trail=trail,
+            limits=ReadLimits(sql=sql_limits_of(settings)),
+        )
         self._keeper = keeper
         self._view: View = self._api_app.state.view
         self._end = end

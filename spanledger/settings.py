@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from spanledger.errors import UsageError
+from store.questions import SqlLimits
 
 CONFIG_ENVIRONMENT: Final = "SPANLEDGER_CONFIG"
 CONFIG_BYTES_MAX: Final = 1024 * 1024  # A configuration is a page of text; more is the wrong file.
@@ -192,6 +193,19 @@ class Settings:
     view_memory_mb: int = _setting(
         512, _integer(MEMORY_MB_MIN, MEMORY_MB_MAX, "MiB", "MIB"), "Memory that the view's engine may use."
     )
+    sql_seconds_max: int = _setting(
+        10, _integer(1, 600, "seconds", "SECONDS"), "How long a statement of `/v1/sql` may take; then it is ended."
+    )
+    sql_rows_max: int = _setting(
+        100_000,
+        _integer(1, COUNT_MAX, "rows", "COUNT"),
+        "Rows that the answer to a statement of `/v1/sql` may have; 10000 unless its `limit` asks for more or fewer.",
+    )
+    sql_memory_mb: int = _setting(
+        512,
+        _integer(MEMORY_MB_MIN, MEMORY_MB_MAX, "MiB", "MIB"),
+        "Memory that a statement of `/v1/sql` may use, in a process of its own. Two run at once.",
+    )
     control_url: str | None = _setting(
         _NO_TEXT,
         _text("a database URL", "URL"),
@@ -342,6 +356,13 @@ SETTINGS: Final = tuple(
     )
     for member in fields(Settings)
 )
+
+
+def sql_limits_of(settings: Settings) -> SqlLimits:
+    """What a statement may take."""
+    return SqlLimits(
+        seconds=float(settings.sql_seconds_max), rows=settings.sql_rows_max, memory_mb=settings.sql_memory_mb
+    )
 
 
 def resolve(options: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:

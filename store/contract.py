@@ -4,7 +4,7 @@ Two sides that know nothing of each other: a `Writer` is fed by the projector, a
 reads are of one tenant; the tenant is never a filter that a caller may leave out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -25,6 +25,7 @@ from store.model.rows import (
     ToolCallRow,
     ToolRow,
 )
+from store.questions import Asking, DocumentedView, SqlQuestion
 from store.record import Position
 
 Row = TypeVar("Row")
@@ -229,6 +230,14 @@ class Reader(Protocol):
 
     def new_steps(self, tenant: str, after: Position | None, *, limit: int) -> list[StepRow]:
         """Steps recorded after a position, in the order of the record; None starts at the beginning."""
+        ...
+
+    def sql_views(self) -> Mapping[str, DocumentedView]:
+        """The views that statements may name."""
+        ...
+
+    def ask(self, tenant: str, question: SqlQuestion) -> Asking:
+        """Put a statement, whose answer is then waited for. Nothing that it does can stand in the writer's way."""
         ...
 
 

@@ -195,7 +195,7 @@ def test_the_api_page_has_every_call_and_no_other():
 
 
 def test_the_readme_has_every_call_and_no_other():
-    rows = [row for row in table_rows((ROOT / "README.md").read_text()) if row[0].startswith("`GET")]
+    rows = [row for row in table_rows((ROOT / "README.md").read_text()) if row[0].startswith(("`GET", "`POST"))]
     assert [call for row in rows for call in re.findall(r"`([A-Z]+ [^`]+)`", row[0])] == list(routes())
 
 
@@ -221,9 +221,10 @@ def test_the_api_page_has_every_problem_that_is_answered():
     assert listed - {"method-not-allowed"} == answered  # That one is made of the status's own phrase.
 
 
-def examples() -> list[tuple[str, str, str]]:
-    """(path, form, text) of every example: a request and what is answered to it."""
-    blocks = re.findall(r"```http\nGET (\S+)\n```\n\n```(\w+)\n(.*?)```", (DOCS / "api.md").read_text(), re.DOTALL)
+def examples() -> list[tuple[str, str, str, str]]:
+    """(path, body, form, text) of every example: a request and what is answered to it. What has a body is a POST."""
+    pattern = r"```http\n(?:GET|POST) (\S+)\n((?:\{.*\}\n)?)```\n\n```(\w+)\n(.*?)```"
+    blocks = re.findall(pattern, (DOCS / "api.md").read_text(), re.DOTALL)
     assert len(blocks) == (DOCS / "api.md").read_text().count("```http")
     return blocks
 
@@ -256,9 +257,9 @@ def _items_mismatch(shown: list[Any], answered: list[Any], where: str) -> str | 
     return next(filter(None, (mismatch(one, got, f"{where}[{index}]") for index, (one, got) in pairs)), None)
 
 
-@pytest.mark.parametrize(("path", "form", "text"), examples(), ids=[path for path, _, _ in examples()])
-def test_an_example_is_what_the_server_answers(recorded, path, form, text):
-    answer = recorded[1].get(path)
+@pytest.mark.parametrize(("path", "body", "form", "text"), examples(), ids=[path for path, *_ in examples()])
+def test_an_example_is_what_the_server_answers(recorded, path, body, form, text):
+    answer = recorded[1].post(path, content=body) if body else recorded[1].get(path)
     if form == "json":
         assert mismatch(json.loads(text), answer.json()) is None
         return

@@ -31,6 +31,7 @@ longest held the writer up for 0.7 s (*small*) and 0.4 s (*history*), with these
 cost half as much or less (`python -m bench.checkpoints`). With half as many it is 0.2 s, but what describes a group stays in
 memory: 60 bytes a span stored, where it is 35 with these."""
 BATCH_ROWS: Final = 65_536
+_SPILL: Final = ".spill"
 _USE: Final = "USE view"  # Every connection begins in the empty database that the file is attached to.
 _TIDY_BYTES: Final = 1024 * 1024  # Of write-ahead log, which is not compressed: less is not worth a checkpoint.
 _TIDY_ROOM: Final = (
@@ -76,6 +77,7 @@ class Engine:
                     "autoload_known_extensions": "false",
                     "allow_community_extensions": "false",
                     "memory_limit": f"{self._memory_mb}MB",
+                    "temp_directory": self._spill(),
                     "threads": str(THREADS),
                     "checkpoint_threshold": f"{self._checkpoint_mb}MB",
                     "preserve_insertion_order": "true",
@@ -97,6 +99,10 @@ class Engine:
             raise ViewError(f"the view {self.path.name} cannot be opened: {error}") from error
         return connection
 
+    def _spill(self) -> str:
+        """Where the engine puts what its memory does not hold: beside the file, not where the process was started."""
+        return "" if self.path.name == ":memory:" else str(self.path.with_name(self.path.name + _SPILL))
+
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """The connection of the calling thread. Raises ViewError while the engine cannot be opened again."""
         if self._fatal is None and getattr(self._local, "life", None) == self._life:
@@ -109,6 +115,25 @@ class Engine:
             self._cursors.append(found)
             self._local.cursor, self._local.life = found, self._life
         return found
+
+    @contextmanager
+    def snapshot(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """A connection of its own that sees the view as of one moment; another thread may interrupt it. Raises ViewError."""
+        self.cursor()  # Opens an instance that gave up again.
+        with self._lock:
+            own = self._connection.cursor()
+            self._cursors.append(own)
+        try:
+            own.execute(_USE)
+            own.execute("BEGIN TRANSACTION READ ONLY")
+            yield own
+        except duckdb.Error as error:
+            self._note(error)
+            raise ViewError(f"the view cannot answer: {error}") from error
+        finally:
+            with self._lock:
+                self._cursors.remove(own)
+            _close(own)
 
     def _reopen(self, cause: str) -> None:
         """Close an instance that refuses everything, and open its file again."""

@@ -1,7 +1,7 @@
 """Answers from the view. Every statement binds the tenant; lists are read by keyset, never by offset."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -20,7 +20,9 @@ from store.contract import (
     ViewStatus,
 )
 from store.duckdb import dimensions
+from store.duckdb.asking import DuckDbAsking
 from store.duckdb.cursors import keyset, make_cursor, paged, record_place, step_place
+from store.duckdb.documented import documented_views
 from store.duckdb.engine import Engine
 from store.duckdb.present import (
     attributes_of,
@@ -71,6 +73,7 @@ from store.model.runs import CLOCK_SKEW_NS, IDLE_NS
 from store.model.times import rfc3339
 from store.otlp.redaction import redactions
 from store.otlp.truncation import truncations
+from store.questions import Asking, DocumentedView, SqlQuestion
 from store.record import Position
 
 REPLAYED_EVALUATIONS_MAX = 100_000  # In one run: more are for the list, which has pages.
@@ -289,6 +292,12 @@ class DuckDbReader:
             )
             for span in spans
         ]  # fmt: skip
+
+    def sql_views(self) -> Mapping[str, DocumentedView]:
+        return documented_views()
+
+    def ask(self, tenant: str, question: SqlQuestion) -> Asking:
+        return DuckDbAsking(self._engine, tenant, question, self._clock_ns)
 
     def _present(
         self,

@@ -1,7 +1,8 @@
 """A Reader in memory with real rows, and the app over it."""
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ from store.contract import (
     ToolFilter,
     ViewStatus,
 )
+from store.duckdb.documented import documented_views
 from store.errors import BadQuery, NotFound
 from store.model.rows import (
     AccessRow,
@@ -41,6 +43,7 @@ from store.model.rows import (
     ToolCallRow,
     ToolRow,
 )
+from store.questions import Asking, DocumentedView, SqlAnswer, SqlQuestion
 from store.record import DEFAULT_TENANT, Position
 from tests.builders import JOURNAL_ID
 from tests.gates import open_gate
@@ -73,6 +76,8 @@ class FakeReader:
     prompt_rows: list[PromptRow] = field(default_factory=list)
     access_rows: list[AccessRow] = field(default_factory=list)
     content_rows: dict[str, ContentRow] = field(default_factory=dict)
+    sql_words: dict[str, str] = field(default_factory=dict)
+    cancelled: list[SqlQuestion] = field(default_factory=list)
     failure: Exception | None = None
     asked: Any = None
     tenants: set[str] = field(default_factory=set)
@@ -171,6 +176,35 @@ class FakeReader:
     def new_steps(self, tenant: str, after: Position | None, *, limit: int) -> list[StepRow]:
         self._answer(tenant, after)
         return [row for row in self.step_rows if after is None or Position.parse(row.position) > after][:limit]
+
+    def sql_views(self) -> Mapping[str, DocumentedView]:
+        return documented_views()
+
+    def ask(self, tenant: str, question: SqlQuestion) -> Asking:
+        self._answer(tenant, question)
+        return FakeAsking(question, self)
+
+
+@dataclass(eq=False)
+class FakeAsking:
+    """Answers with what the question said: its text, and which columns of which view it may not see."""
+
+    question: SqlQuestion
+    reader: FakeReader
+
+    def answer(self) -> SqlAnswer:
+        hidden = {f"{one.view}.{name}" for one in self.question.sources for name in one.hidden}
+        row = {
+            f"{one.view}.{name}": None if name in one.hidden else self.reader.sql_words.get(name, "known")
+            for one in self.question.sources
+            for name in one.columns
+        }
+        assert hidden <= row.keys()
+        body = json.dumps({"columns": [], "rows": [row], "truncated": None}).encode()
+        return SqlAnswer(body=body, rows=1, truncated=None)
+
+    def cancel(self) -> None:
+        self.reader.cancelled.append(self.question)
 
 
 class FakeWaiter:

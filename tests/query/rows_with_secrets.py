@@ -107,5 +107,6 @@ def reader_with_secrets() -> FakeReader:
         access_rows=[filled(AccessRow)],
         tool_rows=[filled(ToolRow)],
         prompt_rows=[filled(PromptRow)],
+        sql_words={"arguments": CONTENT_WORD, "text": REASONING_WORD, "body": RAW_WORD},
         content_rows={"known": filled(ContentRow, text=f"{CONTENT_WORD} {REASONING_WORD}")},
     )

@@ -37,6 +37,7 @@ DESCRIBED = described(
 CALLS = {
     f"{method.upper()} {path}": said for path, methods in DESCRIBED["paths"].items() for method, said in methods.items()
 }
+STATEMENT = "SELECT c.arguments, m.text, e.body FROM tool_calls AS c, contents AS m, events AS e"
 PARAMETERS = {"GET /v1/runs/{run_id}/steps": {"content": "inline"}}
 WORDS = {
     Permission.READ_CONTENT: CONTENT_WORD,
@@ -51,6 +52,17 @@ def path_of(call: str) -> str:
         path = path.replace("{" + name + "}", "known")
     assert "{" not in path
     return path
+
+
+def asked(client: TestClient, call: str, headers: dict[str, str] | None = None) -> Any:
+    """The answer to a call of the description."""
+    method, path = call.partition(" ")[0], path_of(call)
+    return client.request(method, path, params=PARAMETERS.get(call), headers=headers, content=body_of(call))
+
+
+def body_of(call: str) -> bytes:
+    """The body of a call of the description."""
+    return json.dumps({"sql": STATEMENT}).encode() if call.startswith("POST ") else b""
 
 
 @pytest.fixture
@@ -83,7 +95,7 @@ def test_every_call_declares_what_it_takes_and_the_description_says_so():
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_role_gets_what_it_may_and_nothing_else(client, keyed, call, role):
-    answer = client.get(path_of(call), params=PARAMETERS.get(call), headers=bearing(keyed.make(role)))
+    answer = asked(client, call, bearing(keyed.make(role)))
     permission = CALLS[call]["x-permission"]
     held = ROLE_PERMISSIONS[role]
     if permission is not None and permission not in held:
@@ -98,7 +110,7 @@ def test_a_role_gets_what_it_may_and_nothing_else(client, keyed, call, role):
 @pytest.mark.parametrize("call", CALLS)
 def test_an_auditor_is_shown_what_others_are_not(client, keyed, call):
     """The words of the matrix above are there to be found."""
-    answer = client.get(path_of(call), params=PARAMETERS.get(call), headers=bearing(keyed.make(Role.AUDITOR)))
+    answer = asked(client, call, bearing(keyed.make(Role.AUDITOR)))
     if call in ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/agents", "GET /v1/access"):
         assert not any(word in answer.text for word in WORDS.values())
     else:
@@ -108,8 +120,8 @@ def test_an_auditor_is_shown_what_others_are_not(client, keyed, call):
 
 @pytest.mark.parametrize("call", CALLS)
 def test_what_is_withheld_is_named(client, keyed, call):
-    secret = client.get(path_of(call), params=PARAMETERS.get(call), headers=bearing(keyed.make(Role.AUDITOR)))
-    answer = client.get(path_of(call), params=PARAMETERS.get(call), headers=bearing(keyed.make(Role.OPERATOR)))
+    secret = asked(client, call, bearing(keyed.make(Role.AUDITOR)))
+    answer = asked(client, call, bearing(keyed.make(Role.OPERATOR)))
     if answer.status_code == 200 and any(word in secret.text for word in WORDS.values()):
         lines = [json.loads(line) for line in answer.text.splitlines()]
         assert any("withheld" in line or "withheld" in line.get("data", {}) for line in lines)
@@ -119,14 +131,14 @@ def test_what_is_withheld_is_named(client, keyed, call):
 @pytest.mark.parametrize("call", CALLS)
 def test_an_auditor_who_is_denied_one_permission_does_not_get_it_by_another_way(client, keyed, call, denied):
     key = keyed.make(Role.AUDITOR, denied=frozenset({denied}))
-    answer = client.get(path_of(call), params=PARAMETERS.get(call), headers=bearing(key))
+    answer = asked(client, call, bearing(key))
     assert answer.status_code in (200, 403)
     assert WORDS[denied] not in answer.text
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_stranger_is_told_nothing(client, call):
-    answer = client.get(path_of(call))
+    answer = asked(client, call)
     if CALLS[call]["x-permission"] is None:
         assert answer.status_code == 200
         assert set(answer.json()) <= {"status", "ready"}
@@ -151,11 +163,10 @@ def test_the_tenant_of_every_read_is_the_key_s(keyed, waiter):
     key = keyed.make(Role.AUDITOR, "acme")
     with TestClient(app) as client:
         for call in CALLS:
-            client.get(
-                path_of(call),
-                params=PARAMETERS.get(call),
-                headers=bearing(key)
-                | {"x-tenant": DEFAULT_TENANT, "tenant": DEFAULT_TENANT, "x-scope-orgid": DEFAULT_TENANT},
+            asked(
+                client,
+                call,
+                bearing(key) | {"x-tenant": DEFAULT_TENANT, "tenant": DEFAULT_TENANT, "x-scope-orgid": DEFAULT_TENANT},
             )
     assert reader.tenants == {"acme"}
 

@@ -81,7 +81,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient
             gate=keyed.gate,
             trail=Trail(ledger.record, keyed.gate.refusals, redact=lambda _, text: text),
         )
-        calls = [path for path, said in described(app)["paths"].items() if said["get"]["x-permission"]]
+        calls = [path for path, said in described(app)["paths"].items() if said.get("get", {}).get("x-permission")]
         with TestClient(app) as client:
             yield client, {tenant: keyed.make(Role.AUDITOR, tenant) for tenant in WORDS}, calls
     finally:

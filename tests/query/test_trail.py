@@ -28,7 +28,7 @@ from store.record import DEFAULT_TENANT, Position
 from tests.builders import JOURNAL_ID
 from tests.gates import KeyedGate, bearing, open_gate
 from tests.query.rows_with_secrets import reader_with_secrets
-from tests.query.test_guard import CALLS, PARAMETERS, WORDS, path_of
+from tests.query.test_guard import CALLS, PARAMETERS, WORDS, asked, body_of, path_of
 from tests.trails import KeptRecords, trail_of
 
 RECORDED = {call: said["x-access"] for call, said in CALLS.items() if said["x-access"] != "metadata"}
@@ -66,26 +66,27 @@ def client(app) -> Iterator[TestClient]:
 
 
 def ask(client: TestClient, call: str, key: str, **headers: str) -> Any:
-    return client.get(path_of(call), params=PARAMETERS.get(call), headers=bearing(key) | headers)
+    return asked(client, call, bearing(key) | headers)
 
 
 async def _request(app: Any, call: str, key: str, sent: list[dict[str, Any]]) -> None:
     """One request as raw ASGI, so that it shows what is sent and when."""
     query = "&".join(f"{name}={value}" for name, value in PARAMETERS.get(call, {}).items())
     scope = {
-        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+        "method": call.partition(" ")[0],
         "path": path_of(call), "raw_path": path_of(call).encode(), "query_string": query.encode(), "root_path": "",
         "scheme": "http", "headers": [(b"authorization", f"Bearer {key}".encode())], "client": ("192.0.2.7", 1),
         "server": ("127.0.0.1", 80),
     }  # fmt: skip
-    asked = False
+    heard = False
 
     async def receive() -> dict[str, Any]:
-        nonlocal asked
-        if asked:
+        nonlocal heard
+        if heard:
             await asyncio.Event().wait()
-        asked = True
-        return {"type": "http.request", "body": b"", "more_body": False}
+        heard = True
+        return {"type": "http.request", "body": body_of(call), "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(dict(message))

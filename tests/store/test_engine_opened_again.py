@@ -178,3 +178,19 @@ def test_a_file_that_cannot_be_opened_is_let_go(tmp_path):
     with duckdb.connect(str(path)) as other:  # While the error, and all that hangs off it, is still at hand.
         assert other.execute("SELECT count(version) FROM superseded").fetchall() == [(0,)]
     assert refused.value is not None
+
+
+def test_what_memory_does_not_hold_goes_beside_the_view_and_not_where_the_process_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    engine = Engine(tmp_path / "data" / "view.duckdb", memory_mb=64)
+    rows = engine.rows(
+        "SELECT count(*) AS n FROM (SELECT range AS i, md5(range::VARCHAR) AS m FROM range(2000000) ORDER BY m)"
+    )
+    assert rows == [{"n": 2_000_000}]
+    used = engine.rows("SELECT value FROM duckdb_settings() WHERE name = 'temp_directory'")
+    engine.close()
+    assert used == [{"value": str(tmp_path / "data" / "view.duckdb.spill")}]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
