@@ -15,6 +15,7 @@ from access.permissions import Permission
 from query import problems
 from query.documents import JSON_MEDIA_TYPE, line
 from query.guard import Guarded, check_declared, declared, needs
+from query.live import LiveHub, LiveLimits
 from query.measure import Measured
 from query.parameters import refuse_repeated
 from query.routes import (
@@ -24,6 +25,7 @@ from query.routes import (
     evaluations,
     events,
     health,
+    live,
     metric_points,
     prompts,
     replay,
@@ -36,7 +38,20 @@ from query.view import ReadLimits, View
 from store.contract import Reader, Waiter
 
 API_VERSION: Final = "1"
-_READS: Final = (runs, replay, steps, events, metric_points, evaluations, agents, tools, prompts, contents, access)
+_READS: Final = (
+    runs,
+    replay,
+    live,
+    steps,
+    events,
+    metric_points,
+    evaluations,
+    agents,
+    tools,
+    prompts,
+    contents,
+    access,
+)
 
 
 def create_app(
@@ -47,6 +62,7 @@ def create_app(
     gate: Gate,
     trail: Trail,
     limits: ReadLimits | None = None,
+    live_limits: LiveLimits | None = None,
 ) -> FastAPI:
     """The service over one view. `registry` is what `/metrics` shows; the app adds its own request times to it.
 
@@ -61,7 +77,8 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.view = View(reader, waiter, limits or ReadLimits())
+    app.state.view = view = View(reader, waiter, limits or ReadLimits())
+    app.state.live = LiveHub(waiter, view.is_closing, live_limits)
     app.state.registry = registry
     app.state.gate = gate
     for module in _READS:

@@ -21,10 +21,11 @@ from store.contract import (
     MetricFilter,
     PromptFilter,
     RunFilter,
+    StepFilter,
     ToolFilter,
 )
 from store.errors import BadQuery
-from store.model.rows import RunStatus
+from store.model.rows import RunStatus, StepKind, StepOutcome
 
 TEXT_MAX_CHARS: Final = 1024  # A filter is a name or a few words; a longer one is a mistake, and costs every row.
 
@@ -115,6 +116,33 @@ class NewStepsParameters(ReadParameters):
     limit: int = Field(
         LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Rows in this page at most, but for one request that holds more."
     )
+
+
+class LiveParameters(ReadParameters):
+    """Which steps of those that are recorded."""
+
+    agent: Text | None = Field(None, description="Agent name, of the step or else of its run.")
+    tool: Text | None = Field(None, description="Tool name.")
+    model: Text | None = Field(None, description="Model name.")
+    kind: StepKind | None = None
+    outcome: StepOutcome | None = None
+    run: Text | None = Field(None, description="Any id of a run, or of one of its traces.")
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+    after: Text | None = Field(
+        None, description="The id of an event, a position, or `start`: only what is behind it. Without: from now on."
+    )
+    follow: bool = Field(True, description="`false` ends at the end of the record.")
+
+    def filter(self) -> StepFilter:
+        return StepFilter(
+            agent=self.agent,
+            tool=self.tool,
+            model=self.model,
+            kind=self.kind,
+            outcome=self.outcome,
+            run=self.run,
+            service=self.service,
+        )
 
 
 class EventsParameters(PageParameters):

@@ -27,6 +27,8 @@ from store.contract import (
     PromptFilter,
     Reader,
     RunFilter,
+    StepFilter,
+    StepPlace,
     ToolFilter,
     Waiter,
 )
@@ -66,6 +68,14 @@ class ReadLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownSteps:
+    """`store.contract.StepsBehind` as a caller may see it: each row with the names of its fields that are not shown."""
+
+    rows: list[tuple[StepPlace, StepRow, set[str]]]
+    through: StepPlace
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """A Reader behind its Waiter, of all tenants: routes get a `TenantView` of it."""
 
@@ -78,6 +88,10 @@ class View:
     def close(self) -> None:
         """Let reads that wait give up at once: the service is stopping. Reads that need not wait are still answered."""
         self._closing.set()
+
+    def is_closing(self) -> bool:
+        """Whether the service is stopping."""
+        return self._closing.is_set()
 
     def of(self, who: Principal, note: Note) -> "TenantView":
         """What one caller has of it; `note` hears what it is shown."""
@@ -224,6 +238,15 @@ class TenantReader:
 
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
         return self._all(self._reader.new_steps(self._tenant, after, limit=limit))
+
+    def steps_behind(self, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> ShownSteps:
+        """Of a stream: each step says for itself what was withheld of it. What is noted is that there was a stream."""
+        found = self._reader.steps_behind(self._tenant, where, behind=behind, until=until, limit=limit)
+        rows: list[tuple[StepPlace, StepRow, set[str]]] = []
+        for place, row in found.rows:
+            withheld: set[str] = set()
+            rows.append((place, shown(row, self._who, withheld), withheld))
+        return ShownSteps(rows, found.through)
 
     def _shown(self, row: Row) -> Row:
         row = shown(row, self._who, self._withheld)

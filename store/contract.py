@@ -138,6 +138,44 @@ class AccessFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepFilter:
+    """Steps as they are recorded: all conditions hold together; None does not filter. `run`: any id of it.
+
+    `agent` is the step's own; of a step that names none, its run's.
+    """
+
+    agent: str | None = None
+    tool: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    run: str | None = None
+    kind: str | None = None
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StepPlace:
+    """A place in the record between two step versions: behind the one that is `ordinal` in the frame `sequence`."""
+
+    sequence: int
+    ordinal: int
+
+
+PLACE_AT_END = 2**31 - 1
+"""The ordinal of a place behind all of a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepsBehind:
+    """Step versions behind a place, each with its own, in the order of the record; and the place behind all that was
+    looked at, which is where the next ones begin.
+    """
+
+    rows: list[tuple[StepPlace, StepRow]]
+    through: StepPlace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ViewStatus:
     """How far the view is: `position` of the last frame it holds (None: none yet) and what could not be projected."""
 
@@ -231,12 +269,20 @@ class Reader(Protocol):
         """Steps recorded after a position, in the order of the record; None starts at the beginning."""
         ...
 
+    def steps_behind(self, tenant: str, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> StepsBehind:
+        """At most `limit` step versions behind a place, up to and with the frame `until`, which the view must hold."""
+        ...
+
 
 class Waiter(Protocol):
     """Knows when the view has reached a position."""
 
     def wait_for(self, position: Position, timeout_seconds: float) -> bool:
         """True once the view holds `position`; False when the time is over. Raises BadQuery for another journal's."""
+        ...
+
+    def moved(self, sequence: int, timeout_seconds: float) -> Position:
+        """The position that the view holds, as soon as it is behind `sequence`, or when the time is over."""
         ...
 
     def readiness(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from store.contract import (
+    PLACE_AT_END,
     AccessFilter,
     AgentFilter,
     EvaluationFilter,
@@ -16,6 +17,9 @@ from store.contract import (
     Page,
     PromptFilter,
     RunFilter,
+    StepFilter,
+    StepPlace,
+    StepsBehind,
     ToolFilter,
     ViewStatus,
 )
@@ -278,6 +282,22 @@ class DuckDbReader:
         rows = self._engine.rows(
             sql("select_new_steps"), {"tenant": tenant, "sequence": after.sequence if after else 0, "limit": limit}
         )
+        return self._versions(tenant, rows)
+
+    def steps_behind(self, tenant: str, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> StepsBehind:
+        rows = self._engine.rows(sql("select_steps_behind"), {
+            "tenant": tenant, "sequence": behind.sequence, "ordinal": behind.ordinal, "until": until, "agent": where.agent,
+            "tool": where.tool, "model": where.model, "kind": where.kind, "service": where.service, "run": where.run,
+            "limit": limit,
+        })  # fmt: skip
+        places = [StepPlace(row["sequence"], row["ordinal"]) for row in rows]
+        through = places[-1] if len(rows) == limit else max(behind, StepPlace(until, PLACE_AT_END))
+        found = zip(places, self._versions(tenant, rows), strict=True)
+        # What a step came to is known with its run's tool calls, and stands in no column.
+        return StepsBehind([one for one in found if where.outcome in (None, one[1].outcome)], through)
+
+    def _versions(self, tenant: str, rows: list[dict[str, Any]]) -> list[StepRow]:
+        """Span versions as steps that nothing else was looked at for."""
         spans = [span_of(row) for row in rows]
         runs = self._runs_of(tenant, {span.trace_id for span in spans})
         outcomes = self._outcomes(tenant, runs.values())

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from query.app import create_app
 from query.view import ReadLimits
 from store.contract import (
+    PLACE_AT_END,
     AccessFilter,
     AgentFilter,
     EvaluationFilter,
@@ -20,6 +21,9 @@ from store.contract import (
     Page,
     PromptFilter,
     RunFilter,
+    StepFilter,
+    StepPlace,
+    StepsBehind,
     ToolFilter,
     ViewStatus,
 )
@@ -45,6 +49,11 @@ from store.record import DEFAULT_TENANT, Position
 from tests.builders import JOURNAL_ID
 from tests.gates import open_gate
 from tests.trails import kept_trail
+
+
+def _sequence_of(position: str) -> int:
+    """Rows of words have none."""
+    return Position.parse(position).sequence if ":" in position else 0
 
 
 def _page(rows: list[Any], limit: int, cursor: str | None) -> Page[Any]:
@@ -172,6 +181,16 @@ class FakeReader:
         self._answer(tenant, after)
         return [row for row in self.step_rows if after is None or Position.parse(row.position) > after][:limit]
 
+    def steps_behind(self, tenant: str, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> StepsBehind:
+        self._answer(tenant, where)
+        found: list[tuple[StepPlace, StepRow]] = []
+        for ordinal, row in enumerate(self.step_rows):
+            place = StepPlace(_sequence_of(row.position), ordinal)
+            if behind < place <= StepPlace(until, PLACE_AT_END):
+                found.append((place, row))
+        shown = found[:limit]
+        return StepsBehind(shown, shown[-1][0] if len(found) > limit else StepPlace(until, PLACE_AT_END))
+
 
 class FakeWaiter:
     """A view at a position, which `advance` moves."""
@@ -196,6 +215,11 @@ class FakeWaiter:
             if timeout_seconds:
                 self.waiting.set()
             return self._moved.wait_for(lambda: self._sequence >= position.sequence, timeout_seconds)
+
+    def moved(self, sequence: int, timeout_seconds: float) -> Position:
+        with self._moved:
+            self._moved.wait_for(lambda: self._sequence > sequence, timeout_seconds)
+            return Position(JOURNAL_ID, self._sequence)
 
     def readiness(self) -> dict[str, Any]:
         return {

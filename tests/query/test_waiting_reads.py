@@ -31,6 +31,7 @@ READS = [
     "/v1/prompts",
     "/v1/contents/content-1",
     "/v1/access",
+    "/v1/live",
 ]
 
 
