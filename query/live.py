@@ -62,13 +62,16 @@ class Mark:
 
     journal_id: str
     place: StepPlace
+    revision: int = 0
 
     def __str__(self) -> str:
-        return f"{self.journal_id}:{self.place.sequence}"
+        """`position:ordinal:revision` of the step before the place; a position, where that is the last of its frame."""
+        at = f"{self.journal_id}:{self.place.sequence}"
+        return f"{at}:{self.place.ordinal}:{self.revision}" if 0 <= self.place.ordinal < PLACE_AT_END else at
 
-    def of_step(self, place: StepPlace, step: StepRow) -> str:
-        """The id of a step's event: its position, its ordinal in the frame, and its revision."""
-        return f"{self.journal_id}:{place.sequence}:{place.ordinal}:{step.revision}"
+    def behind(self, place: StepPlace, step: StepRow) -> str:
+        """The id of a step's event: the place behind it, in the same record."""
+        return str(Mark(self.journal_id, place, step.revision))
 
 
 def parse_mark(text: str, parameter: str) -> Mark:
@@ -79,8 +82,8 @@ def parse_mark(text: str, parameter: str) -> Mark:
         raise BadQuery(
             parameter, f"{text!r} is neither the id of an event nor a position; send one back as it was given"
         )
-    ordinal = numbers[1] if len(parts) == 4 else PLACE_AT_END
-    return Mark(parts[0], StepPlace(numbers[0], min(ordinal, PLACE_AT_END)))
+    ordinal, revision = numbers[1:] or (PLACE_AT_END, 0)
+    return Mark(parts[0], StepPlace(numbers[0], min(ordinal, PLACE_AT_END)), revision)
 
 
 def check_mark(mark: Mark, waiter: Waiter, parameter: str) -> None:
@@ -255,10 +258,10 @@ class LiveResponse(Response):
             row = _ENCODER.encode(step)
             if withheld:
                 row = row[:-1] + b',"withheld":' + _ENCODER.encode(sorted(withheld)) + b"}"
-            body += b"id: %s\ndata: %s\n\n" % (self._mark.of_step(place, step).encode(), row)
+            body += b"id: %s\ndata: %s\n\n" % (self._mark.behind(place, step).encode(), row)
         at_edge = page.through.ordinal == PLACE_AT_END
         if page.rows and not at_edge:
-            self._last = self._mark.of_step(*page.rows[-1][:2])
+            self._last = self._mark.behind(*page.rows[-1][:2])
         self._mark = Mark(self._mark.journal_id, page.through)
         if at_edge:
             self._last = str(self._mark)

@@ -240,12 +240,15 @@ class TenantReader:
         return self._all(self._reader.new_steps(self._tenant, after, limit=limit))
 
     def steps_behind(self, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> ShownSteps:
-        """Of a stream: each step says for itself what was withheld of it. What is noted is that there was a stream."""
+        """Of a stream: each step says for itself what was withheld of it."""
         found = self._reader.steps_behind(self._tenant, where, behind=behind, until=until, limit=limit)
+        self._note.shows_content = bool(self._note.shows_content)
         rows: list[tuple[StepPlace, StepRow, set[str]]] = []
-        for place, row in found.rows:
+        for place, stored in found.rows:
             withheld: set[str] = set()
-            rows.append((place, shown(row, self._who, withheld), withheld))
+            row = shown(stored, self._who, withheld)
+            self._note.saw(content=tells(row))
+            rows.append((place, row, withheld))
         return ShownSteps(rows, found.through)
 
     def _shown(self, row: Row) -> Row:

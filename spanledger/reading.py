@@ -16,12 +16,13 @@ import httpx
 import msgspec
 
 from query.trail import PURPOSE_BYTES_MAX, PURPOSE_HEADER, purpose_of
+from spanledger import following
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.gatehouse import read_key_file
 from spanledger.local_record import CATCH_UP_SECONDS, LocalRecord, open_ledger
 from spanledger.purposes import Purposes
 from spanledger.settings import Settings
-from store.contract import AccessFilter, Page, RunFilter
+from store.contract import AccessFilter, Page, RunFilter, StepFilter
 from store.errors import BadQuery
 from store.ledger import running_server
 from store.model.rows import AccessRow, ReplayEvent, RunRow, StepRow
@@ -53,12 +54,10 @@ class RunRecord(Protocol):
         """A run as ordered events."""
         ...
 
-    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
-        """Steps recorded after a position."""
-        ...
-
-    def view_position(self) -> Position | None:
-        """How far the view is."""
+    def live(self, where: StepFilter, after: str | None, *, follow: bool) -> Iterator[StepRow]:
+        """Steps in the order of the record behind an event, a position or `start`; None: from now on. Without `follow`
+        they end where the record does.
+        """
         ...
 
     def wait_for(self, position: Position) -> None:
@@ -76,11 +75,6 @@ class _RunPage:
 class _AccessPage:
     access: list[AccessRow]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StepPage:
-    steps: list[StepRow]
 
 
 class NotPermitted(FrontDoorError):
@@ -184,12 +178,13 @@ class ServedRecord:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
-    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
-        parameters: dict[str, Any] = {"limit": limit} | ({} if after is None else {"after": str(after)})
-        return self._decoded(self._get("/v1/steps", parameters), _StepPage).steps
-
-    def view_position(self) -> Position | None:
-        return self._position("view_position")
+    def live(self, where: StepFilter, after: str | None, *, follow: bool) -> Iterator[StepRow]:
+        parameters = _conditions(where) | ({} if after is None else {"after": after}) | {"follow": str(follow).lower()}
+        try:
+            for data in following.follow(self._client, parameters, refused=self._refused, follow=follow):
+                yield self._decoded(data.encode(), StepRow)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
 
     def journal_position(self) -> Position | None:
         """The last position that was acknowledged."""
@@ -269,8 +264,12 @@ class ServedRecord:
 
 
 def _parameters(where: RunFilter | AccessFilter, limit: int, cursor: str | None) -> dict[str, Any]:
+    return _conditions(where) | ({} if cursor is None else {"cursor": cursor}) | {"limit": limit}
+
+
+def _conditions(where: RunFilter | AccessFilter | StepFilter) -> dict[str, Any]:
     asked = {member.name.removesuffix("_ns"): getattr(where, member.name) for member in fields(where)}
-    return {name: value for name, value in (asked | {"cursor": cursor}).items() if value is not None} | {"limit": limit}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 @contextmanager
