@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -24,6 +25,7 @@ from store.contract import (
     ViewStatus,
 )
 from store.duckdb import dimensions
+from store.duckdb.current import current_steps
 from store.duckdb.cursors import keyset, make_cursor, paged, record_place, step_place
 from store.duckdb.engine import Engine
 from store.duckdb.present import (
@@ -110,10 +112,18 @@ class DuckDbReader:
             "since_ns": where.since_ns, "until_ns": where.until_ns, "q": where.q, **keyset(cursor), "limit": limit + 1,
         }  # fmt: skip
         rows = self._engine.rows(sql("select_runs"), parameters | now)
-        return paged(rows, limit, lambda row: present_run(row, now["now_ns"]), "start_ns", "run_id")
+        shown = {row.run_id: row for row in self._present_runs(tenant, rows, now["now_ns"])}
+        return paged(rows, limit, lambda row: shown[row["run_id"]], "start_ns", "run_id")
 
     def run(self, tenant: str, run_id: str) -> RunRow:
-        return present_run(self._run_row(tenant, run_id), self._clock_ns())
+        return self._present_runs(tenant, [self._run_row(tenant, run_id)], self._clock_ns())[0]
+
+    def _present_runs(self, tenant: str, rows: list[dict[str, Any]], now_ns: int) -> list[RunRow]:
+        """Runs as rows; those in progress with what they are at."""
+        shown = [present_run(row, now_ns) for row in rows]
+        going_on = [row for row, run in zip(rows, shown, strict=True) if run.status == "running"]
+        at = current_steps(self._engine, tenant, going_on, now_ns)
+        return [replace(run, current_step=at[run.run_id]) if run.run_id in at else run for run in shown]
 
     def steps(self, tenant: str, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
         row = self._run_row(tenant, run_id)

@@ -212,6 +212,37 @@ def test_an_open_run_is_running_until_it_has_been_silent_for_too_long(bench):
     assert bench.reader.runs(DEFAULT_TENANT, RunFilter(status=other), limit=9, cursor=None).rows == []
 
 
+def test_a_run_in_progress_says_what_it_is_at_and_for_how_long(bench):
+    first = "01" * 16
+    opened = [
+        {"trace": 1, "span": 1, "start": 0, "name": "agent", "gen_ai.operation.name": "invoke_agent"},
+        {"trace": 1, "span": 2, "parent": 1, "start": 1, "end": 2, "name": "done"},
+        {"trace": 1, "span": 3, "parent": 1, "start": 3, "name": "tool", "gen_ai.operation.name": "execute_tool"},
+    ]
+    bench.clock.now_ns = NOON_NS + 10 * SECOND_NS
+    bench.record(spans_body(*opened))
+    bench.record(spans_body({"trace": 2, "span": 1, "start": 0, "end": 1, "name": "another run, that has ended"}))
+    begun = bench.reader.run(DEFAULT_TENANT, first).current_step
+    assert begun is not None
+    bench.clock.now_ns += 5 * SECOND_NS
+    for run in (
+        bench.reader.run(DEFAULT_TENANT, first),
+        *bench.reader.runs(DEFAULT_TENANT, RunFilter(status="running"), limit=9, cursor=None).rows,
+    ):
+        assert (run.current_step.name, run.current_step.kind) == ("tool", "tool")
+        assert run.current_step.step_id == f"{first}-{'03' * 8}"
+        assert (
+            run.current_step.running_ns
+            == begun.running_ns + 5 * SECOND_NS
+            == bench.clock.now_ns - (NOON_NS + 3 * SECOND_NS)
+        )
+    assert bench.reader.run(DEFAULT_TENANT, "02" * 16).current_step is None
+    bench.record(spans_body(opened[2] | {"end": 4}))
+    assert bench.reader.run(DEFAULT_TENANT, first).current_step.name == "agent"
+    bench.record(spans_body(opened[0] | {"end": 5}))
+    assert bench.reader.run(DEFAULT_TENANT, first).current_step is None
+
+
 def test_a_run_whose_root_never_came_is_incomplete_once_it_is_silent(bench):
     bench.record(spans_body({"trace": 1, "span": 2, "parent": 1, "start": 0, "end": 3, "name": "child"}))
     assert only_run(bench).status == "running"
