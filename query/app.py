@@ -21,6 +21,7 @@ from query.parameters import refuse_repeated
 from query.routes import (
     access,
     agents,
+    analytics,
     contents,
     evaluations,
     events,
@@ -51,6 +52,7 @@ _READS: Final = (
     prompts,
     contents,
     access,
+    analytics,
 )
 
 

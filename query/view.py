@@ -22,6 +22,7 @@ from store.contract import (
     AgentFilter,
     EvaluationFilter,
     EventFilter,
+    FiguresFilter,
     MetricFilter,
     Page,
     PromptFilter,
@@ -238,6 +239,10 @@ class TenantReader:
 
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
         return self._all(self._reader.new_steps(self._tenant, after, limit=limit))
+
+    def figures(self, where: FiguresFilter, *, limit: int) -> list[dict[str, Any]]:
+        """Figures of metadata alone."""
+        return self._reader.figures(self._tenant, where, limit=limit)
 
     def steps_behind(self, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> ShownSteps:
         """Of a stream: each step says for itself what was withheld of it."""

@@ -6,7 +6,7 @@ reads are of one tenant; the tenant is never a filter that a caller may leave ou
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from store.model.rows import (
     AccessRow,
@@ -31,6 +31,9 @@ Row = TypeVar("Row")
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000  # Rows in one page: at a few KB a row a page stays a few MB.
+
+
+FIGURES_MAX = 1000  # Groups in one answer: more is a table to export, not figures to look at.
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,24 @@ class StepFilter:
     service: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiguresFilter:
+    """What is counted, and by what: at most two of its properties. All conditions hold together; None does not filter.
+
+    `since_ns` and `until_ns` are of a run's start, of a tool call's begin, of a decision's request.
+    """
+
+    of: Literal["runs", "tools", "approvals"]
+    by: tuple[str, ...] = ()
+    agent: str | None = None
+    service: str | None = None
+    tool: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    sort: Literal["calls", "slowest", "failing"] = "calls"
+    """Of tools: most calls, greatest p95, or most errors first."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class StepPlace:
     """A place in the record between two step versions: behind the one that is `ordinal` in the frame `sequence`."""
@@ -267,6 +288,12 @@ class Reader(Protocol):
 
     def new_steps(self, tenant: str, after: Position | None, *, limit: int) -> list[StepRow]:
         """Steps recorded after a position, in the order of the record; None starts at the beginning."""
+        ...
+
+    def figures(self, tenant: str, where: FiguresFilter, *, limit: int) -> list[dict[str, Any]]:
+        """Counts, rates (0 to 1) and quantiles, a row a group: the properties of `where.by` (hours as RFC 3339), then what
+        was counted. The largest groups first, unless sorted otherwise; without `by` one row, or none where there is nothing.
+        """
         ...
 
     def steps_behind(self, tenant: str, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> StepsBehind:

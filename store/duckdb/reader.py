@@ -14,6 +14,7 @@ from store.contract import (
     AgentFilter,
     EvaluationFilter,
     EventFilter,
+    FiguresFilter,
     MetricFilter,
     Page,
     PromptFilter,
@@ -28,6 +29,7 @@ from store.duckdb import dimensions
 from store.duckdb.current import current_steps
 from store.duckdb.cursors import keyset, make_cursor, paged, record_place, step_place
 from store.duckdb.engine import Engine
+from store.duckdb.figures import figures
 from store.duckdb.present import (
     attributes_of,
     content_of,
@@ -305,6 +307,9 @@ class DuckDbReader:
         found = zip(places, self._versions(tenant, rows), strict=True)
         # What a step came to is known with its run's tool calls, and stands in no column.
         return StepsBehind([one for one in found if where.outcome in (None, one[1].outcome)], through)
+
+    def figures(self, tenant: str, where: FiguresFilter, *, limit: int) -> list[dict[str, Any]]:
+        return figures(self._engine, tenant, where, self._now(), limit=limit)
 
     def _versions(self, tenant: str, rows: list[dict[str, Any]]) -> list[StepRow]:
         """Span versions as steps that nothing else was looked at for."""

@@ -17,6 +17,7 @@ from store.contract import (
     AgentFilter,
     EvaluationFilter,
     EventFilter,
+    FiguresFilter,
     MetricFilter,
     Page,
     PromptFilter,
@@ -81,6 +82,7 @@ class FakeReader:
     tool_rows: list[ToolRow] = field(default_factory=list)
     prompt_rows: list[PromptRow] = field(default_factory=list)
     access_rows: list[AccessRow] = field(default_factory=list)
+    figure_rows: list[dict[str, Any]] = field(default_factory=list)
     content_rows: dict[str, ContentRow] = field(default_factory=dict)
     failure: Exception | None = None
     asked: Any = None
@@ -180,6 +182,10 @@ class FakeReader:
     def new_steps(self, tenant: str, after: Position | None, *, limit: int) -> list[StepRow]:
         self._answer(tenant, after)
         return [row for row in self.step_rows if after is None or Position.parse(row.position) > after][:limit]
+
+    def figures(self, tenant: str, where: FiguresFilter, *, limit: int) -> list[dict[str, Any]]:
+        self._answer(tenant, where)
+        return self.figure_rows[:limit]
 
     def steps_behind(self, tenant: str, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> StepsBehind:
         self._answer(tenant, where)
