@@ -15,15 +15,18 @@ from access.permissions import Permission
 from query import problems
 from query.documents import JSON_MEDIA_TYPE, line
 from query.guard import Guarded, check_declared, declared, needs
+from query.live import LiveHub, LiveLimits
 from query.measure import Measured
 from query.parameters import refuse_repeated
 from query.routes import (
     access,
     agents,
+    analytics,
     contents,
     evaluations,
     events,
     health,
+    live,
     metric_points,
     prompts,
     replay,
@@ -40,6 +43,7 @@ API_VERSION: Final = "1"
 _READS: Final = (
     runs,
     replay,
+    live,
     steps,
     events,
     metric_points,
@@ -50,6 +54,7 @@ _READS: Final = (
     contents,
     access,
     sql,
+    analytics,
 )
 
 
@@ -61,6 +66,7 @@ def create_app(
     gate: Gate,
     trail: Trail,
     limits: ReadLimits | None = None,
+    live_limits: LiveLimits | None = None,
 ) -> FastAPI:
     """The service over one view. `registry` is what `/metrics` shows; the app adds its own request times to it.
 
@@ -75,7 +81,8 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.view = View(reader, waiter, limits or ReadLimits())
+    app.state.view = view = View(reader, waiter, limits or ReadLimits())
+    app.state.live = LiveHub(waiter, view.is_closing, live_limits)
     app.state.registry = registry
     app.state.gate = gate
     for module in _READS:

@@ -136,6 +136,14 @@ class AccessList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FigureList:
+    """Figures by group; `truncated` where there are more groups than are given."""
+
+    figures: list[dict[str, Any]]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepDocument(StepRow):
     """A step row with everything its span said."""
 

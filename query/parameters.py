@@ -18,15 +18,19 @@ from store.contract import (
     AgentFilter,
     EvaluationFilter,
     EventFilter,
+    FiguresFilter,
     MetricFilter,
     PromptFilter,
     RunFilter,
+    StepFilter,
     ToolFilter,
 )
 from store.errors import BadQuery
-from store.model.rows import RunStatus
+from store.model.rows import RunStatus, StepKind, StepOutcome
 
 TEXT_MAX_CHARS: Final = 1024  # A filter is a name or a few words; a longer one is a mistake, and costs every row.
+
+BY_MAX: Final = 2  # Properties to count by: the groups of three are too many to read.
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX_CHARS)]
 
@@ -115,6 +119,33 @@ class NewStepsParameters(ReadParameters):
     limit: int = Field(
         LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Rows in this page at most, but for one request that holds more."
     )
+
+
+class LiveParameters(ReadParameters):
+    """Which steps of those that are recorded."""
+
+    agent: Text | None = Field(None, description="Agent name, of the step or else of its run.")
+    tool: Text | None = Field(None, description="Tool name.")
+    model: Text | None = Field(None, description="Model name.")
+    kind: StepKind | None = None
+    outcome: StepOutcome | None = None
+    run: Text | None = Field(None, description="Any id of a run, or of one of its traces.")
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+    after: Text | None = Field(
+        None, description="The id of an event, a position, or `start`: only what is behind it. Without: from now on."
+    )
+    follow: bool = Field(True, description="`false` ends at the end of the record.")
+
+    def filter(self) -> StepFilter:
+        return StepFilter(
+            agent=self.agent,
+            tool=self.tool,
+            model=self.model,
+            kind=self.kind,
+            outcome=self.outcome,
+            run=self.run,
+            service=self.service,
+        )
 
 
 class EventsParameters(PageParameters):
@@ -241,6 +272,62 @@ class MetricPointsParameters(PageParameters):
 
     def filter(self) -> MetricFilter:
         return MetricFilter(metric=self.metric, service=self.service, since_ns=self.since, until_ns=self.until)
+
+
+class _FiguresParameters(ReadParameters):
+    """What figures are of, and by what."""
+
+    by: Text | None = Field(None, description="One or two properties to count by, with a comma between.")
+    agent: Text | None = Field(None, description="Agent name.")
+    service: Text | None = Field(None, description="`service.name` of the resource.")
+    tool: Text | None = Field(None, description="Tool name.")
+    since: Since = None
+    until: Until = None
+
+    def _filter(
+        self,
+        of: Literal["runs", "tools", "approvals"],
+        known: tuple[str, ...],
+        sort: Literal["calls", "slowest", "failing"] = "calls",
+    ) -> FiguresFilter:
+        """Raises BadQuery."""
+        by = tuple(self.by.split(",")) if self.by else ()
+        if len(by) > BY_MAX or len(set(by)) < len(by) or not set(by) <= set(known):
+            raise BadQuery("by", f"is one or two different ones of {', '.join(known)}, as `{known[0]},hour`")
+        return FiguresFilter(
+            of=of,
+            by=by,
+            agent=self.agent,
+            service=self.service,
+            tool=self.tool,
+            since_ns=self.since,
+            until_ns=self.until,
+            sort=sort,
+        )
+
+
+class RunFiguresParameters(_FiguresParameters):
+    """Figures of runs."""
+
+    def filter(self) -> FiguresFilter:
+        return self._filter("runs", ("agent", "service", "version", "status", "hour"))
+
+
+class ToolFiguresParameters(_FiguresParameters):
+    """Figures of tool calls."""
+
+    sort: Literal["calls", "slowest", "failing"] = Field("calls", description="What comes first.")
+
+    def filter(self) -> FiguresFilter:
+        known = ("tool", "mcp_server", "agent", "service", "version", "hour")
+        return self._filter("tools", known, self.sort)
+
+
+class ApprovalFiguresParameters(_FiguresParameters):
+    """Figures of decisions."""
+
+    def filter(self) -> FiguresFilter:
+        return self._filter("approvals", ("tool", "kind", "agent", "service", "version", "hour"))
 
 
 async def refuse_repeated(request: Request) -> None:

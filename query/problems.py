@@ -124,6 +124,12 @@ def unrecordable_problem(error: Exception) -> Response:
     return problem(503, "access-unrecordable", "The access cannot be recorded", detail, headers={"Retry-After": "5"})
 
 
+def too_many_streams_problem(streams_max: int) -> Response:
+    """Why another stream is not begun."""
+    detail = f"there are {streams_max} streams already, which is as many as may be; end one, or come again in a while"
+    return problem(503, "too-many-streams", "Too many streams", detail, headers={"Retry-After": "5"})
+
+
 def bad_parameter(error: BadQuery) -> Response:
     """A parameter or header that cannot be used."""
     return _bad_parameters([{"parameter": error.parameter, "detail": str(error)}])

@@ -27,11 +27,14 @@ from store.contract import (
     AgentFilter,
     EvaluationFilter,
     EventFilter,
+    FiguresFilter,
     MetricFilter,
     Page,
     PromptFilter,
     Reader,
     RunFilter,
+    StepFilter,
+    StepPlace,
     ToolFilter,
     Waiter,
 )
@@ -88,6 +91,14 @@ class ReadLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownSteps:
+    """`store.contract.StepsBehind` as a caller may see it: each row with the names of its fields that are not shown."""
+
+    rows: list[tuple[StepPlace, StepRow, set[str]]]
+    through: StepPlace
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """A Reader behind its Waiter, of all tenants: routes get a `TenantView` of it."""
 
@@ -136,6 +147,10 @@ class View:
             yield
         finally:
             self._statements.release()
+
+    def is_closing(self) -> bool:
+        """Whether the service is stopping."""
+        return self._closing.is_set()
 
     def of(self, who: Principal, note: Note) -> "TenantView":
         """What one caller has of it; `note` hears what it is shown."""
@@ -306,6 +321,22 @@ class TenantReader:
         )
         named = [views[one.view] for one in checked.references]
         return Statement(text, self._reader.ask(self._tenant, question), view, named, self._note)
+
+    def figures(self, where: FiguresFilter, *, limit: int) -> list[dict[str, Any]]:
+        """Figures of metadata alone."""
+        return self._reader.figures(self._tenant, where, limit=limit)
+
+    def steps_behind(self, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> ShownSteps:
+        """Of a stream: each step says for itself what was withheld of it."""
+        found = self._reader.steps_behind(self._tenant, where, behind=behind, until=until, limit=limit)
+        self._note.shows_content = bool(self._note.shows_content)
+        rows: list[tuple[StepPlace, StepRow, set[str]]] = []
+        for place, stored in found.rows:
+            withheld: set[str] = set()
+            row = shown(stored, self._who, withheld)
+            self._note.saw(content=tells(row))
+            rows.append((place, row, withheld))
+        return ShownSteps(rows, found.through)
 
     def _shown(self, row: Row) -> Row:
         row = shown(row, self._who, self._withheld)

@@ -47,7 +47,7 @@ METADATA: Final[dict[type, frozenset[str]]] = {
         steps llm_calls tool_calls tool_errors decisions retries input_tokens output_tokens cache_read_tokens
         cache_write_tokens reasoning_tokens reported_input_tokens reported_output_tokens reported_cache_read_tokens
         reported_cache_write_tokens reported_reasoning_tokens reported_agrees cost_usd cost_source unpriced_calls models tools
-        trace_ids completeness segments"""
+        trace_ids completeness segments current_step"""
     ),
     StepRow: _names(
         """step_id run_id span_id trace_id parent_step_id seq kind name operation outcome error_type started_at ended_at

@@ -26,7 +26,8 @@ from collector.headroom import Headroom
 from collector.intake import Intake
 from collector.limits import MIB
 from collector.metrics import IngestMetrics
-from query.parameters import AccessParameters, PageParameters, RunsParameters
+from query.live import START
+from query.parameters import AccessParameters, LiveParameters, ReadParameters, RunsParameters
 from spanledger import demonstration, key_commands, logs, server
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.importing import Destination, FileReport, LocalIntake, OtlpHttp, import_files
@@ -42,7 +43,7 @@ from spanledger.receiver.limits import limits_of
 from spanledger.redaction import boundary_of
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
-from spanledger.showing import Form, follow_steps, pipe, show_accesses, show_replay, show_runs
+from spanledger.showing import Form, pipe, show_accesses, show_replay, show_runs, show_steps
 from spanledger.sql_showing import SqlForm, show_sql
 from store.backup import back_up
 from store.errors import (
@@ -70,7 +71,7 @@ _HINTS: Final[dict[type[StoreError], str]] = {
     BadQuery: "correct the option",
     StoreError: "the record is kept; see the message above for the cause",
 }
-_Parameters = TypeVar("_Parameters", bound=PageParameters)
+_Parameters = TypeVar("_Parameters", bound=ReadParameters)
 _INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it.
 
 app = typer.Typer(
@@ -330,8 +331,15 @@ def _replay(
 @app.command("tail")
 def _tail(
     *,
+    agent: Annotated[str | None, typer.Option(help="Agent name, of the step or else of its run.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Tool name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name.")] = None,
+    kind: Annotated[str | None, typer.Option(help="As llm, tool, mcp_client, agent.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="As ok, error, denied, running.")] = None,
+    run: Annotated[str | None, typer.Option(help="Any id of a run.")] = None,
+    service: Annotated[str | None, typer.Option(help="Service name.")] = None,
     all_steps: Annotated[bool, typer.Option("--all", help="Begin with the first step ever recorded.")] = False,
-    after: Annotated[str | None, typer.Option(metavar="POSITION", help="Begin behind this position.")] = None,
+    after: Annotated[str | None, typer.Option(metavar="POSITION", help="Begin behind this position or event.")] = None,
     follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = True,
     form: _Form = Form.AUTO,
     url: _Url = None,
@@ -340,6 +348,10 @@ def _tail(
     key_file: _KeyFile = None,
 ) -> None:
     """Show steps as they are recorded, from now on."""
+    given = {
+        "agent": agent, "tool": tool, "model": model, "kind": kind, "outcome": outcome, "run": run, "service": service,
+    }  # fmt: skip
+    where = _conditions(LiveParameters, given, "tail").filter()
     settings = _settings(data, config)
     with open_record(url, settings, client_access(key_file, os.environ)) as record:
         if isinstance(record, LocalRecord) and follow:
@@ -347,9 +359,8 @@ def _tail(
                 f"no server holds {settings.data}, so nothing new will come",
                 "start `spanledger serve`, or see what there is with --all --no-follow",
             )
-        start = None if all_steps else Position.parse(after) if after else record.view_position()
         try:
-            follow_steps(record, start, form=form, follow=follow)
+            show_steps(record, where, START if all_steps else after, form=form, follow=follow)
         except KeyboardInterrupt:
             return
 

@@ -13,14 +13,14 @@ from typing import Final
 
 import structlog
 
-from query.new_steps import new_steps
+from query.live import START, Mark, check_mark, parse_mark
 from query.trail import RECORD_SECONDS_MAX, Asked, Kind, Note, must_be_recorded, record_of, without_content
 from query.view import ReadLimits, TenantReader, View
 from spanledger.errors import FrontDoorError
 from spanledger.local_user import local_principal
 from spanledger.settings import Settings
 from spanledger.trail_keeping import record_waiting_changes
-from store.contract import AccessFilter, Page, RunFilter
+from store.contract import LIMIT_MAX, PLACE_AT_END, AccessFilter, Page, RunFilter, StepFilter, StepPlace
 from store.errors import BadQuery, StoreError
 from store.ledger import Ledger
 from store.model.prices import read_prices
@@ -74,31 +74,42 @@ class LocalRecord:
         self._keep(Kind.REPLAY, "replay", note)
         return chain(first, events)
 
-    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
-        reader, note = self._reader()
-        steps = new_steps(lambda start, rows: reader.new_steps(start, limit=rows), after, limit=limit)
-        if self._kept_or_withheld("tail", note):
-            return steps
-        reader, _ = self._reader()
-        return new_steps(lambda start, rows: reader.new_steps(start, limit=rows), after, limit=limit)
+    def live(self, where: StepFilter, after: str | None, *, follow: bool) -> Iterator[StepRow]:
+        """What there is: nothing new comes while no server holds the folder, so `follow` makes no difference."""
+        until = self._ledger.waiter.moved(-1, 0.0)
+        at = Mark(until.journal_id, StepPlace(0, -1)) if after == START else parse_mark(after or str(until), "after")
+        check_mark(at, self._ledger.waiter, "after")
+        return self._live(where, at.place, until.sequence)
+
+    def _live(self, where: StepFilter, behind: StepPlace, until: int) -> Iterator[StepRow]:
+        while behind < StepPlace(until, PLACE_AT_END):
+            reader, note = self._reader()
+            page = reader.steps_behind(where, behind=behind, until=until, limit=LIMIT_MAX)
+            if not self._kept_or_withheld("tail", note, where):
+                page = self._reader()[0].steps_behind(where, behind=behind, until=until, limit=LIMIT_MAX)
+            for _, step, _ in page.rows:
+                yield step
+            behind = page.through
 
     def _reader(self) -> tuple[TenantReader, Note]:
         note = Note()
         return TenantReader(self._ledger.reader, self._who, set(), note), note
 
-    def _kept_or_withheld(self, command: str, note: Note, where: RunFilter | None = None) -> bool:
+    def _kept_or_withheld(self, command: str, note: Note, where: RunFilter | StepFilter | None = None) -> bool:
         """Record a list. False where that cannot be: from then on metadata alone is shown, which an incident needs."""
         try:
             self._keep(Kind.CONTENT, command, note, where)
         except FrontDoorError as error:
-            if where is not None and where.q is not None:
+            if isinstance(where, RunFilter) and where.q is not None:
                 raise
             _log.warning("content_withheld", cause=str(error))
             self._who = without_content(self._who)
             return False
         return True
 
-    def _keep(self, kind: Kind, command: str, note: Note, where: RunFilter | AccessFilter | None = None) -> None:
+    def _keep(
+        self, kind: Kind, command: str, note: Note, where: RunFilter | AccessFilter | StepFilter | None = None
+    ) -> None:
         """Record what is about to be shown. Raises FrontDoorError where that cannot be."""
         if must_be_recorded(self._who, kind, note, ok=True) is None:
             return
@@ -129,9 +140,6 @@ class LocalRecord:
             raise FrontDoorError(str(error), SQL_HINT) from error
         self._keep(Kind.STATEMENT, "sql", note)
         return SqlResult(body=answer.body, truncated=answer.truncated, withheld=None)
-
-    def view_position(self) -> Position | None:
-        return self._ledger.reader.status().position
 
     def wait_for(self, position: Position) -> None:
         if not self._ledger.waiter.wait_for(position, CATCH_UP_SECONDS):

@@ -17,12 +17,13 @@ import msgspec
 
 from query.routes.sql import MEDIA_TYPES
 from query.trail import PURPOSE_BYTES_MAX, PURPOSE_HEADER, WITHHOLD_HEADER, purpose_of
+from spanledger import following
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.gatehouse import read_key_file
 from spanledger.local_record import CATCH_UP_SECONDS, SQL_HINT, LocalRecord, SqlResult, open_ledger
 from spanledger.purposes import Purposes
 from spanledger.settings import Settings, sql_limits_of
-from store.contract import AccessFilter, Page, RunFilter
+from store.contract import AccessFilter, Page, RunFilter, StepFilter
 from store.errors import BadQuery
 from store.ledger import running_server
 from store.model.rows import AccessRow, ReplayEvent, RunRow, StepRow
@@ -59,12 +60,10 @@ class RunRecord(Protocol):
         """A run as ordered events."""
         ...
 
-    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
-        """Steps recorded after a position."""
-        ...
-
-    def view_position(self) -> Position | None:
-        """How far the view is."""
+    def live(self, where: StepFilter, after: str | None, *, follow: bool) -> Iterator[StepRow]:
+        """Steps in the order of the record behind an event, a position or `start`; None: from now on. Without `follow`
+        they end where the record does.
+        """
         ...
 
     def wait_for(self, position: Position) -> None:
@@ -86,11 +85,6 @@ class _RunPage:
 class _AccessPage:
     access: list[AccessRow]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StepPage:
-    steps: list[StepRow]
 
 
 class NotPermitted(FrontDoorError):
@@ -194,10 +188,6 @@ class ServedRecord:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
-    def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
-        parameters: dict[str, Any] = {"limit": limit} | ({} if after is None else {"after": str(after)})
-        return self._decoded(self._get("/v1/steps", parameters), _StepPage).steps
-
     def sql(self, text: str, form: ResultForm, limit: int | None) -> SqlResult:
         asked = {"sql": text} if limit is None else {"sql": text, "limit": limit}
         accept = next(name for name, one in MEDIA_TYPES.items() if one is form)
@@ -214,8 +204,13 @@ class ServedRecord:
             withheld=said.get("spanledger-withheld"),
         )
 
-    def view_position(self) -> Position | None:
-        return self._position("view_position")
+    def live(self, where: StepFilter, after: str | None, *, follow: bool) -> Iterator[StepRow]:
+        parameters = _conditions(where) | ({} if after is None else {"after": after}) | {"follow": str(follow).lower()}
+        try:
+            for data in following.follow(self._client, parameters, refused=self._refused, follow=follow):
+                yield self._decoded(data.encode(), StepRow)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
 
     def journal_position(self) -> Position | None:
         """The last position that was acknowledged."""
@@ -300,8 +295,12 @@ class ServedRecord:
 
 
 def _parameters(where: RunFilter | AccessFilter, limit: int, cursor: str | None) -> dict[str, Any]:
+    return _conditions(where) | ({} if cursor is None else {"cursor": cursor}) | {"limit": limit}
+
+
+def _conditions(where: RunFilter | AccessFilter | StepFilter) -> dict[str, Any]:
     asked = {member.name.removesuffix("_ns"): getattr(where, member.name) for member in fields(where)}
-    return {name: value for name, value in (asked | {"cursor": cursor}).items() if value is not None} | {"limit": limit}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 @contextmanager

@@ -6,7 +6,6 @@ of the pipe that leaves early (`| head`) is no error.
 
 import os
 import sys
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -15,20 +14,16 @@ from typing import Any, Final, TypeVar
 import msgspec
 from rich.console import Console
 
-from spanledger.errors import FrontDoorError
 from spanledger.reading import RunRecord
 from spanledger.rendering.accesses import accesses_table
 from spanledger.rendering.runs import runs_table
 from spanledger.rendering.steps import step_line
 from spanledger.rendering.timeline import Timeline
-from store.contract import LIMIT_MAX, AccessFilter, Page, RunFilter
-from store.model.rows import StepRow
-from store.record import Position
+from store.contract import LIMIT_MAX, AccessFilter, Page, RunFilter, StepFilter
 
 Row = TypeVar("Row")
 
 WIDE_COLUMNS: Final = 130  # From here on a run's counts fit beside its id.
-TAIL_PAUSE_SECONDS: Final = 0.5  # Often enough to watch, seldom enough not to be a load.
 
 
 class Form(StrEnum):
@@ -103,33 +98,16 @@ def show_replay(record: RunRecord, run_id: str, *, form: Form, full: bool = Fals
             out.print(renderable)
 
 
-def follow_steps(
-    record: RunRecord, after: Position | None, *, form: Form, follow: bool, pause: Callable[[float], Any] = time.sleep
-) -> None:
+def show_steps(record: RunRecord, where: StepFilter, after: str | None, *, form: Form, follow: bool) -> None:
     """Steps as they are recorded, from behind `after`. With `follow` until interrupted, else to the end of the record."""
     out = console() if form.is_text() else None
     with pipe():
-        while True:
-            steps = record.new_steps(after, limit=LIMIT_MAX)
-            for step in steps:
-                if out is None:
-                    _lines([step])
-                else:
-                    out.print(step_line(step), no_wrap=True, overflow="ellipsis")
-            sys.stdout.flush()
-            if steps:
-                after = _advanced(after, steps)
-            elif not follow:
-                return
+        for step in record.live(where, after, follow=follow):
+            if out is None:
+                _lines([step])
             else:
-                pause(TAIL_PAUSE_SECONDS)
-
-
-def _advanced(after: Position | None, steps: list[StepRow]) -> Position:
-    last = Position.parse(steps[-1].position)
-    if after is not None and last <= after:
-        raise FrontDoorError(f"the server sent steps again that lie before {after}", "report this: it must not happen")
-    return last
+                out.print(step_line(step), no_wrap=True, overflow="ellipsis")
+            sys.stdout.flush()
 
 
 def _pages(ask: Callable[[int, str | None], Page[Row]], limit: int) -> Iterator[Row]:

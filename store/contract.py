@@ -6,7 +6,7 @@ reads are of one tenant; the tenant is never a filter that a caller may leave ou
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from store.model.rows import (
     AccessRow,
@@ -32,6 +32,9 @@ Row = TypeVar("Row")
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000  # Rows in one page: at a few KB a row a page stays a few MB.
+
+
+FIGURES_MAX = 1000  # Groups in one answer: more is a table to export, not figures to look at.
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,62 @@ class AccessFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepFilter:
+    """Steps as they are recorded: all conditions hold together; None does not filter. `run`: any id of it.
+
+    `agent` is the step's own; of a step that names none, its run's.
+    """
+
+    agent: str | None = None
+    tool: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    run: str | None = None
+    kind: str | None = None
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiguresFilter:
+    """What is counted, and by what: at most two of its properties. All conditions hold together; None does not filter.
+
+    `since_ns` and `until_ns` are of a run's start, of a tool call's begin, of a decision's request.
+    """
+
+    of: Literal["runs", "tools", "approvals"]
+    by: tuple[str, ...] = ()
+    agent: str | None = None
+    service: str | None = None
+    tool: str | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    sort: Literal["calls", "slowest", "failing"] = "calls"
+    """Of tools: most calls, greatest p95, or most errors first."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StepPlace:
+    """A place in the record between two step versions: behind the one that is `ordinal` in the frame `sequence`."""
+
+    sequence: int
+    ordinal: int
+
+
+PLACE_AT_END = 2**31 - 1
+"""The ordinal of a place behind all of a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepsBehind:
+    """Step versions behind a place, each with its own, in the order of the record; and the place behind all that was
+    looked at, which is where the next ones begin.
+    """
+
+    rows: list[tuple[StepPlace, StepRow]]
+    through: StepPlace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ViewStatus:
     """How far the view is: `position` of the last frame it holds (None: none yet) and what could not be projected."""
 
@@ -240,12 +299,26 @@ class Reader(Protocol):
         """Put a statement, whose answer is then waited for. Nothing that it does can stand in the writer's way."""
         ...
 
+    def figures(self, tenant: str, where: FiguresFilter, *, limit: int) -> list[dict[str, Any]]:
+        """Counts, rates (0 to 1) and quantiles, a row a group: the properties of `where.by` (hours as RFC 3339), then what
+        was counted. The largest groups first, unless sorted otherwise; without `by` one row, or none where there is nothing.
+        """
+        ...
+
+    def steps_behind(self, tenant: str, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> StepsBehind:
+        """At most `limit` step versions behind a place, up to and with the frame `until`, which the view must hold."""
+        ...
+
 
 class Waiter(Protocol):
     """Knows when the view has reached a position."""
 
     def wait_for(self, position: Position, timeout_seconds: float) -> bool:
         """True once the view holds `position`; False when the time is over. Raises BadQuery for another journal's."""
+        ...
+
+    def moved(self, sequence: int, timeout_seconds: float) -> Position:
+        """The position that the view holds, as soon as it is behind `sequence`, or when the time is over."""
         ...
 
     def readiness(self) -> dict[str, Any]:

@@ -136,6 +136,11 @@ class Projector:
             raise BadQuery("min_position", f"{position} is behind the end of the record: no receipt can name it yet")
         return self._wait(position.sequence, timeout_seconds)
 
+    def moved(self, sequence: int, timeout_seconds: float) -> Position:
+        """See `store.contract.Waiter`."""
+        self._wait(sequence + 1, timeout_seconds)
+        return Position(self._journal.journal_id, self._reached)
+
     def readiness(self) -> dict[str, Any]:
         """See `store.contract.Waiter`."""
         reasons: list[str] = []

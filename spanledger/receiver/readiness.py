@@ -27,6 +27,10 @@ class WholeReadiness:
         """See `store.contract.Waiter`."""
         return self.view.wait_for(position, timeout_seconds)
 
+    def moved(self, sequence: int, timeout_seconds: float) -> Position:
+        """See `store.contract.Waiter`."""
+        return self.view.moved(sequence, timeout_seconds)
+
     def readiness(self) -> dict[str, Any]:
         """See `store.contract.Waiter`; not ready, too, while no request is taken."""
         readiness = self.view.readiness()

@@ -2,28 +2,36 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import msgspec
 
 from store.contract import (
+    PLACE_AT_END,
     AccessFilter,
     AgentFilter,
     EvaluationFilter,
     EventFilter,
+    FiguresFilter,
     MetricFilter,
     Page,
     PromptFilter,
     RunFilter,
+    StepFilter,
+    StepPlace,
+    StepsBehind,
     ToolFilter,
     ViewStatus,
 )
 from store.duckdb import dimensions
 from store.duckdb.asking import DuckDbAsking
+from store.duckdb.current import current_steps
 from store.duckdb.cursors import keyset, make_cursor, paged, record_place, step_place
 from store.duckdb.documented import documented_views
 from store.duckdb.engine import Engine
+from store.duckdb.figures import figures
 from store.duckdb.present import (
     attributes_of,
     content_of,
@@ -109,10 +117,18 @@ class DuckDbReader:
             "since_ns": where.since_ns, "until_ns": where.until_ns, "q": where.q, **keyset(cursor), "limit": limit + 1,
         }  # fmt: skip
         rows = self._engine.rows(sql("select_runs"), parameters | now)
-        return paged(rows, limit, lambda row: present_run(row, now["now_ns"]), "start_ns", "run_id")
+        shown = {row.run_id: row for row in self._present_runs(tenant, rows, now["now_ns"])}
+        return paged(rows, limit, lambda row: shown[row["run_id"]], "start_ns", "run_id")
 
     def run(self, tenant: str, run_id: str) -> RunRow:
-        return present_run(self._run_row(tenant, run_id), self._clock_ns())
+        return self._present_runs(tenant, [self._run_row(tenant, run_id)], self._clock_ns())[0]
+
+    def _present_runs(self, tenant: str, rows: list[dict[str, Any]], now_ns: int) -> list[RunRow]:
+        """Runs as rows; those in progress with what they are at."""
+        shown = [present_run(row, now_ns) for row in rows]
+        going_on = [row for row, run in zip(rows, shown, strict=True) if run.status == "running"]
+        at = current_steps(self._engine, tenant, going_on, now_ns)
+        return [replace(run, current_step=at[run.run_id]) if run.run_id in at else run for run in shown]
 
     def steps(self, tenant: str, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
         row = self._run_row(tenant, run_id)
@@ -281,6 +297,25 @@ class DuckDbReader:
         rows = self._engine.rows(
             sql("select_new_steps"), {"tenant": tenant, "sequence": after.sequence if after else 0, "limit": limit}
         )
+        return self._versions(tenant, rows)
+
+    def steps_behind(self, tenant: str, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> StepsBehind:
+        rows = self._engine.rows(sql("select_steps_behind"), {
+            "tenant": tenant, "sequence": behind.sequence, "ordinal": behind.ordinal, "until": until, "agent": where.agent,
+            "tool": where.tool, "model": where.model, "kind": where.kind, "service": where.service, "run": where.run,
+            "limit": limit,
+        })  # fmt: skip
+        places = [StepPlace(row["sequence"], row["ordinal"]) for row in rows]
+        through = places[-1] if len(rows) == limit else max(behind, StepPlace(until, PLACE_AT_END))
+        found = zip(places, self._versions(tenant, rows), strict=True)
+        # What a step came to is known with its run's tool calls, and stands in no column.
+        return StepsBehind([one for one in found if where.outcome in (None, one[1].outcome)], through)
+
+    def figures(self, tenant: str, where: FiguresFilter, *, limit: int) -> list[dict[str, Any]]:
+        return figures(self._engine, tenant, where, self._now(), limit=limit)
+
+    def _versions(self, tenant: str, rows: list[dict[str, Any]]) -> list[StepRow]:
+        """Span versions as steps that nothing else was looked at for."""
         spans = [span_of(row) for row in rows]
         runs = self._runs_of(tenant, {span.trace_id for span in spans})
         outcomes = self._outcomes(tenant, runs.values())

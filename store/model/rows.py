@@ -58,6 +58,17 @@ class SegmentRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentStep:
+    """What a run in progress is at: an open step with no open step below it, and for how long by now."""
+
+    step_id: str
+    kind: StepKind
+    name: str
+    started_at: str
+    running_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
     """One logical run: every trace is a segment of exactly one. Counts and tokens are those of leaves, never totals."""
 
@@ -110,6 +121,8 @@ class RunRow:
     trace_ids: list[str]
     completeness: Completeness
     segments: list[SegmentRow]
+    current_step: CurrentStep | None = None
+    """Of a run in progress. None where no open step was sent: most exporters send a step when it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from store.contract import RunFilter
+from store.contract import PLACE_AT_END, RunFilter, StepFilter, StepPlace
 from store.errors import NotFound
 from store.model.ids import segment_id
 from store.otlp.schema import REQUEST_MESSAGES
@@ -212,6 +212,37 @@ def test_an_open_run_is_running_until_it_has_been_silent_for_too_long(bench):
     assert bench.reader.runs(DEFAULT_TENANT, RunFilter(status=other), limit=9, cursor=None).rows == []
 
 
+def test_a_run_in_progress_says_what_it_is_at_and_for_how_long(bench):
+    first = "01" * 16
+    opened = [
+        {"trace": 1, "span": 1, "start": 0, "name": "agent", "gen_ai.operation.name": "invoke_agent"},
+        {"trace": 1, "span": 2, "parent": 1, "start": 1, "end": 2, "name": "done"},
+        {"trace": 1, "span": 3, "parent": 1, "start": 3, "name": "tool", "gen_ai.operation.name": "execute_tool"},
+    ]
+    bench.clock.now_ns = NOON_NS + 10 * SECOND_NS
+    bench.record(spans_body(*opened))
+    bench.record(spans_body({"trace": 2, "span": 1, "start": 0, "end": 1, "name": "another run, that has ended"}))
+    begun = bench.reader.run(DEFAULT_TENANT, first).current_step
+    assert begun is not None
+    bench.clock.now_ns += 5 * SECOND_NS
+    for run in (
+        bench.reader.run(DEFAULT_TENANT, first),
+        *bench.reader.runs(DEFAULT_TENANT, RunFilter(status="running"), limit=9, cursor=None).rows,
+    ):
+        assert (run.current_step.name, run.current_step.kind) == ("tool", "tool")
+        assert run.current_step.step_id == f"{first}-{'03' * 8}"
+        assert (
+            run.current_step.running_ns
+            == begun.running_ns + 5 * SECOND_NS
+            == bench.clock.now_ns - (NOON_NS + 3 * SECOND_NS)
+        )
+    assert bench.reader.run(DEFAULT_TENANT, "02" * 16).current_step is None
+    bench.record(spans_body(opened[2] | {"end": 4}))
+    assert bench.reader.run(DEFAULT_TENANT, first).current_step.name == "agent"
+    bench.record(spans_body(opened[0] | {"end": 5}))
+    assert bench.reader.run(DEFAULT_TENANT, first).current_step is None
+
+
 def test_a_run_whose_root_never_came_is_incomplete_once_it_is_silent(bench):
     bench.record(spans_body({"trace": 1, "span": 2, "parent": 1, "start": 0, "end": 3, "name": "child"}))
     assert only_run(bench).status == "running"
@@ -276,3 +307,65 @@ def test_steps_are_paged_without_a_gap_or_a_repetition(demo):
         assert flat(found) == every
         assert all(len(page) == limit for page in found[:-1])
         assert found[-1]
+
+
+BEFORE_ALL = StepPlace(0, -1)
+
+
+def _behind(bench, where, *, behind=BEFORE_ALL, limit=1000):
+    return bench.reader.steps_behind(DEFAULT_TENANT, where, behind=behind, until=1000, limit=limit)
+
+
+def test_steps_behind_any_place_are_the_rest_of_the_record(demo):
+    every = _behind(demo, StepFilter()).rows
+    assert [step for _, step in every] == demo.reader.new_steps(DEFAULT_TENANT, None, limit=1000)
+    assert [place for place, _ in every] == sorted({place for place, _ in every})
+    for number, (place, step) in enumerate(every):
+        assert step.position == f"{JOURNAL_ID}:{place.sequence}"
+        found = _behind(demo, StepFilter(), behind=place)
+        assert found.rows == every[number + 1 :]
+        assert found.through == StepPlace(1000, PLACE_AT_END)
+
+
+def test_pages_of_steps_behind_a_place_are_all_of_them_once(demo):
+    for where in (StepFilter(), StepFilter(outcome="ok"), StepFilter(kind="tool")):
+        seen, at = [], StepPlace(0, -1)
+        while at.ordinal != PLACE_AT_END:
+            found = _behind(demo, where, behind=at, limit=3)
+            assert len(found.rows) <= 3
+            seen += found.rows
+            at = found.through
+        assert seen == _behind(demo, where).rows != []
+
+
+def test_no_step_beyond_the_frame_that_was_named_is_told(demo):
+    every = _behind(demo, StepFilter()).rows
+    until = every[len(every) // 2][0].sequence
+    found = demo.reader.steps_behind(DEFAULT_TENANT, StepFilter(), behind=StepPlace(0, -1), until=until, limit=1000)
+    assert found.rows == [one for one in every if one[0].sequence <= until]
+    assert found.through == StepPlace(until, PLACE_AT_END)
+    late = demo.reader.steps_behind(DEFAULT_TENANT, StepFilter(), behind=StepPlace(until + 1, 0), until=until, limit=9)
+    assert (late.rows, late.through) == ([], StepPlace(until + 1, 0)), "a place ahead of the view stays where it is"
+
+
+def test_steps_behind_a_place_are_those_that_fulfil_each_condition(demo):
+    every = [step for _, step in _behind(demo, StepFilter()).rows]
+    run = demo.reader.runs(DEFAULT_TENANT, RunFilter(agent="support-agent"), limit=1, cursor=None).rows[0]
+    columns = {"tool": "tool_name", "model": "model", "kind": "kind", "service": "service_name", "outcome": "outcome"}
+    for name, of in columns.items():
+        values = {getattr(step, of) for step in every} - {None}
+        assert values
+        for value in values:
+            found = [step for _, step in _behind(demo, StepFilter(**{name: value})).rows]
+            assert found == [step for step in every if getattr(step, of) == value]
+    for name in (run.run_id, run.trace_ids[-1], run.segments[0].segment_id):
+        found = [step for _, step in _behind(demo, StepFilter(run=name)).rows]
+        assert found == [step for step in every if step.run_id == run.run_id]
+    mine = [step for _, step in _behind(demo, StepFilter(agent="support-agent")).rows]
+    assert mine == [
+        step for step in every
+        if step.agent_name == "support-agent" or (step.agent_name is None and step.run_id == run.run_id)
+    ]  # fmt: skip
+    assert any(step.agent_name is None for step in mine), "a step that names no agent is its run's"
+    assert _behind(demo, StepFilter(agent="nobody")).rows == []
+    assert demo.reader.steps_behind("b", StepFilter(), behind=StepPlace(0, -1), until=1000, limit=9).rows == []

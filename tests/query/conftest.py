@@ -13,14 +13,19 @@ from starlette.testclient import TestClient
 from query.app import create_app
 from query.view import ReadLimits
 from store.contract import (
+    PLACE_AT_END,
     AccessFilter,
     AgentFilter,
     EvaluationFilter,
     EventFilter,
+    FiguresFilter,
     MetricFilter,
     Page,
     PromptFilter,
     RunFilter,
+    StepFilter,
+    StepPlace,
+    StepsBehind,
     ToolFilter,
     ViewStatus,
 )
@@ -50,6 +55,11 @@ from tests.gates import open_gate
 from tests.trails import kept_trail
 
 
+def _sequence_of(position: str) -> int:
+    """Rows of words have none."""
+    return Position.parse(position).sequence if ":" in position else 0
+
+
 def _page(rows: list[Any], limit: int, cursor: str | None) -> Page[Any]:
     if cursor is not None and not cursor.isdigit():
         raise BadQuery("cursor", f"{cursor!r} is not a cursor of this list; start again without one")
@@ -75,6 +85,7 @@ class FakeReader:
     tool_rows: list[ToolRow] = field(default_factory=list)
     prompt_rows: list[PromptRow] = field(default_factory=list)
     access_rows: list[AccessRow] = field(default_factory=list)
+    figure_rows: list[dict[str, Any]] = field(default_factory=list)
     content_rows: dict[str, ContentRow] = field(default_factory=dict)
     sql_words: dict[str, str] = field(default_factory=dict)
     cancelled: list[SqlQuestion] = field(default_factory=list)
@@ -184,6 +195,20 @@ class FakeReader:
         self._answer(tenant, question)
         return FakeAsking(question, self)
 
+    def figures(self, tenant: str, where: FiguresFilter, *, limit: int) -> list[dict[str, Any]]:
+        self._answer(tenant, where)
+        return self.figure_rows[:limit]
+
+    def steps_behind(self, tenant: str, where: StepFilter, *, behind: StepPlace, until: int, limit: int) -> StepsBehind:
+        self._answer(tenant, where)
+        found: list[tuple[StepPlace, StepRow]] = []
+        for ordinal, row in enumerate(self.step_rows):
+            place = StepPlace(_sequence_of(row.position), ordinal)
+            if behind < place <= StepPlace(until, PLACE_AT_END):
+                found.append((place, row))
+        shown = found[:limit]
+        return StepsBehind(shown, shown[-1][0] if len(found) > limit else StepPlace(until, PLACE_AT_END))
+
 
 @dataclass(eq=False)
 class FakeAsking:
@@ -230,6 +255,11 @@ class FakeWaiter:
             if timeout_seconds:
                 self.waiting.set()
             return self._moved.wait_for(lambda: self._sequence >= position.sequence, timeout_seconds)
+
+    def moved(self, sequence: int, timeout_seconds: float) -> Position:
+        with self._moved:
+            self._moved.wait_for(lambda: self._sequence > sequence, timeout_seconds)
+            return Position(JOURNAL_ID, self._sequence)
 
     def readiness(self) -> dict[str, Any]:
         return {

@@ -32,6 +32,10 @@ READS = [
     "/v1/contents/content-1",
     "/v1/access",
     "/v1/sql",
+    "/v1/live",
+    "/v1/analytics/runs",
+    "/v1/analytics/tools",
+    "/v1/analytics/approvals",
 ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from query.live import START
 from query.trail import PURPOSE_BYTES_MAX
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.local_record import LocalRecord
@@ -13,7 +14,7 @@ from spanledger.local_user import local_user
 from spanledger.purposes import WITHHELD, Purposes
 from spanledger.reading import client_access, http_client, open_record
 from spanledger.settings import Settings
-from store.contract import AccessFilter, RunFilter
+from store.contract import AccessFilter, RunFilter, StepFilter
 from store.errors import JournalFull, NotFound
 from store.ledger import Ledger
 from store.record import DEFAULT_TENANT
@@ -76,7 +77,7 @@ def test_what_cannot_be_recorded_is_not_shown_but_metadata_is(ledger, monkeypatc
     def full(*_):
         raise JournalFull("the disk is full")
 
-    whole = [step.status_message for step in LocalRecord(ledger).new_steps(None, limit=1000)]
+    whole = [step.status_message for step in LocalRecord(ledger).live(StepFilter(), START, follow=False)]
     assert any(whole), "there is content to withhold"
     monkeypatch.setattr(ledger.journal, "submit", full)
     record = LocalRecord(ledger)
@@ -87,7 +88,7 @@ def test_what_cannot_be_recorded_is_not_shown_but_metadata_is(ledger, monkeypatc
     with pytest.raises(FrontDoorError):
         record.runs(RunFilter(q="x"), limit=1, cursor=None)
     with capture_logs() as logs:
-        steps = record.new_steps(None, limit=1000)
+        steps = list(record.live(StepFilter(), START, follow=False))
     assert len(steps) == len(whole)
     assert not any(step.status_message for step in steps)
     assert [line["event"] for line in logs] == ["content_withheld"]

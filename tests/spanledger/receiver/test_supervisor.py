@@ -393,6 +393,9 @@ def test_readiness_is_the_view_s_and_the_receivers(start):
         def wait_for(self, position: Position, timeout_seconds: float) -> bool:
             return position.sequence < 5
 
+        def moved(self, sequence: int, timeout_seconds: float) -> Position:
+            return Position("0" * 32, sequence + 1)
+
         def readiness(self) -> dict[str, object]:
             return {"ready": False, "reasons": ["the view cannot be written"], "lag_ms": 5}
 
