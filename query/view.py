@@ -18,6 +18,7 @@ from query.problems import CannotWait, NotYetVisible
 from query.trail import Note
 from query.withholding import shown, tells
 from store.contract import (
+    LIMIT_MAX,
     AccessFilter,
     AgentFilter,
     EvaluationFilter,
@@ -30,6 +31,9 @@ from store.contract import (
     ToolFilter,
     Waiter,
 )
+from store.model.alignment import ALIGNED_MAX
+from store.model.diff import DIFF_CALLS_MAX, DiffInput, Heard, diff
+from store.model.diff_rows import RunDiff
 from store.model.rows import (
     AccessRow,
     AgentRow,
@@ -192,6 +196,36 @@ class TenantReader:
         """
         self._note.run_id = run_id
         return (shown(event, self._who, self._withheld) for event in self._reader.replay(self._tenant, run_id))
+
+    def diff(self, run_id: str, other_run_id: str) -> RunDiff:
+        """Two runs, aligned. It compares what the caller may see, so that no difference tells of what it may not."""
+        found = diff(self._compared(run_id), self._compared(other_run_id))
+        self._note.run_id, self._note.other_run_id = run_id, other_run_id
+        self._note.saw(content=self._who.may(Permission.READ_CONTENT))
+        if not self._who.may(Permission.READ_CONTENT):
+            self._withheld |= {"arguments", "result", "said", "given"}
+        return found
+
+    def _compared(self, run_id: str) -> DiffInput:
+        reader = TenantReader(self._reader, self._who, set(), Note())  # What is compared is not what is shown.
+        steps: list[StepRow] = []
+        cursor: str | None = None
+        while len(steps) < ALIGNED_MAX:
+            page = reader.steps(run_id, limit=min(LIMIT_MAX, ALIGNED_MAX - len(steps)), cursor=cursor, inline=False)
+            steps += page.rows
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        calls = reader.tool_calls(run_id, limit=DIFF_CALLS_MAX, cursor=None).rows
+        heard = Heard()
+        if self._who.may(Permission.READ_CONTENT):
+            compared = {step.step_id for step in steps}
+            for message in self._reader.messages(self._tenant, run_id):
+                if message.step_id in compared:
+                    heard.hear(message)
+                elif cursor is not None:
+                    break  # Behind the last step that is compared.
+        return DiffInput(reader.run(run_id), steps, calls, heard)
 
     def events(self, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         return self._page(self._reader.events(self._tenant, where, limit=limit, cursor=cursor))

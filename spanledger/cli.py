@@ -42,7 +42,7 @@ from spanledger.receiver.limits import limits_of
 from spanledger.redaction import boundary_of
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
-from spanledger.showing import Form, follow_steps, pipe, show_accesses, show_replay, show_runs
+from spanledger.showing import Form, follow_steps, pipe, show_accesses, show_diff, show_replay, show_runs
 from store.backup import back_up
 from store.errors import (
     BackupFailed,
@@ -324,6 +324,23 @@ def _replay(
     settings = _settings(data, config)
     with open_record(url, settings, client_access(key_file, os.environ)) as record:
         show_replay(record, run, form=form, full=full)
+
+
+@app.command("diff")
+def _diff(
+    run: Annotated[str, typer.Argument(metavar="A", help="A run id, or a trace id of the run.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="The run to compare it with.")],
+    *,
+    form: _Form = Form.AUTO,
+    url: _Url = None,
+    data: _Data = None,
+    config: _Config = None,
+    key_file: _KeyFile = None,
+) -> None:
+    """Compare two runs step by step: a table in a terminal, one document of JSON when piped."""
+    settings = _settings(data, config)
+    with open_record(url, settings, client_access(key_file, os.environ)) as record:
+        show_diff(record, run, other, form=form)
 
 
 @app.command("tail")

@@ -23,6 +23,7 @@ from spanledger.trail_keeping import record_waiting_changes
 from store.contract import AccessFilter, Page, RunFilter
 from store.errors import StoreError
 from store.ledger import Ledger
+from store.model.diff_rows import RunDiff
 from store.model.prices import read_prices
 from store.model.rows import AccessRow, ReplayEvent, RunRow, StepRow
 from store.record import Position
@@ -61,6 +62,12 @@ class LocalRecord:
         first = list(islice(events, 1))  # An unknown run shows here, and there is nothing to record of it.
         self._keep(Kind.REPLAY, "replay", note)
         return chain(first, events)
+
+    def diff(self, run_id: str, other_run_id: str) -> RunDiff:
+        reader, note = self._reader()
+        found = reader.diff(run_id, other_run_id)
+        self._keep(Kind.CONTENT, "diff", note)
+        return found
 
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
         reader, note = self._reader()

@@ -24,6 +24,7 @@ from spanledger.settings import Settings
 from store.contract import AccessFilter, Page, RunFilter
 from store.errors import BadQuery
 from store.ledger import running_server
+from store.model.diff_rows import RunDiff
 from store.model.rows import AccessRow, ReplayEvent, RunRow, StepRow
 from store.record import DEFAULT_TENANT, Position
 
@@ -51,6 +52,10 @@ class RunRecord(Protocol):
 
     def replay(self, run_id: str) -> Iterator[ReplayEvent]:
         """A run as ordered events."""
+        ...
+
+    def diff(self, run_id: str, other_run_id: str) -> RunDiff:
+        """Two runs, aligned."""
         ...
 
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
@@ -183,6 +188,10 @@ class ServedRecord:
                     yield self._decoded(text.encode(), ReplayEvent)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+
+    def diff(self, run_id: str, other_run_id: str) -> RunDiff:
+        path = f"/v1/runs/{quote(run_id, safe='')}/diff/{quote(other_run_id, safe='')}"
+        return self._decoded(self._get(path, {}), RunDiff)
 
     def new_steps(self, after: Position | None, *, limit: int) -> list[StepRow]:
         parameters: dict[str, Any] = {"limit": limit} | ({} if after is None else {"after": str(after)})

@@ -1,4 +1,4 @@
-"""`runs`, `access`, `replay` and `tail`: rows from a record to stdout, for people or for programs.
+"""`runs`, `access`, `replay`, `diff` and `tail`: rows from a record to stdout, for people or for programs.
 
 In a terminal they are tables and timelines; piped they are NDJSON, a row or an event a line, with every field. A reader
 of the pipe that leaves early (`| head`) is no error.
@@ -18,6 +18,7 @@ from rich.console import Console
 from spanledger.errors import FrontDoorError
 from spanledger.reading import RunRecord
 from spanledger.rendering.accesses import accesses_table
+from spanledger.rendering.differences import diff_lines
 from spanledger.rendering.runs import runs_table
 from spanledger.rendering.steps import step_line
 from spanledger.rendering.timeline import Timeline
@@ -100,6 +101,18 @@ def show_replay(record: RunRecord, run_id: str, *, form: Form, full: bool = Fals
             return
         out = console()
         for renderable in Timeline(full=full).events(events):
+            out.print(renderable)
+
+
+def show_diff(record: RunRecord, run_id: str, other_run_id: str, *, form: Form) -> None:
+    """Two runs beside each other. Raises FrontDoorError or NotFound for an unknown one."""
+    found = record.diff(run_id, other_run_id)
+    with pipe():
+        if not form.is_text():
+            _lines([found])
+            return
+        out = console()
+        for renderable in diff_lines(found):
             out.print(renderable)
 
 

@@ -11,6 +11,7 @@ from query.parameters import PageParameters, ReadParameters, RunsParameters, Ste
 from query.problems import responses
 from query.trail import Kind
 from query.view import ViewOf
+from store.model.diff_rows import RunDiff
 from store.model.rows import RunRow
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -87,3 +88,14 @@ def list_messages(view: ViewOf, run_id: str, asked: Annotated[PageParameters, Qu
     """The conversation of a run, every message once, in order."""
     page = view.at(asked.min_position).messages(run_id, limit=asked.limit, cursor=asked.cursor)
     return answer(view, MessageList(messages=page.rows, next_cursor=page.next_cursor))
+
+
+@router.get(
+    "/{run_id}/diff/{other_run_id}",
+    response_model=RunDiff,
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
+    responses=responses(404, 422, 503, 504),
+)
+def diff_runs(view: ViewOf, run_id: str, other_run_id: str, asked: Annotated[ReadParameters, Query()]) -> Response:
+    """Two runs beside each other, step by step: what only one has, what differs, and where they first diverge."""
+    return answer(view, view.at(asked.min_position).diff(run_id, other_run_id))

@@ -38,6 +38,7 @@ CALLS = {
     f"{method.upper()} {path}": said for path, methods in DESCRIBED["paths"].items() for method, said in methods.items()
 }
 PARAMETERS = {"GET /v1/runs/{run_id}/steps": {"content": "inline"}}
+DIFF = "GET /v1/runs/{run_id}/diff/{other_run_id}"  # The run it knows beside itself: nothing in it differs.
 WORDS = {
     Permission.READ_CONTENT: CONTENT_WORD,
     Permission.READ_REASONING: REASONING_WORD,
@@ -47,7 +48,7 @@ WORDS = {
 
 def path_of(call: str) -> str:
     path = call.partition(" ")[2]
-    for name in ("run_id", "step_id", "content_id"):
+    for name in ("run_id", "other_run_id", "step_id", "content_id"):
         path = path.replace("{" + name + "}", "known")
     assert "{" not in path
     return path
@@ -99,7 +100,7 @@ def test_a_role_gets_what_it_may_and_nothing_else(client, keyed, call, role):
 def test_an_auditor_is_shown_what_others_are_not(client, keyed, call):
     """The words of the matrix above are there to be found."""
     answer = client.get(path_of(call), params=PARAMETERS.get(call), headers=bearing(keyed.make(Role.AUDITOR)))
-    if call in ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/agents", "GET /v1/access"):
+    if call in ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/agents", "GET /v1/access", DIFF):
         assert not any(word in answer.text for word in WORDS.values())
     else:
         assert any(word in answer.text for word in WORDS.values()), f"nothing to withhold in {call}"
