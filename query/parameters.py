@@ -26,6 +26,9 @@ from store.contract import (
 from store.errors import BadQuery
 from store.model.rows import RunStatus
 
+SEQ_MAX: Final = 2**31 - 1  # No run comes near it, and a number that fits no engine is refused here.
+SPEED_MIN: Final = 0.01
+SPEED_MAX: Final = 100_000.0  # A day in a second. Faster is at once.
 TEXT_MAX_CHARS: Final = 1024  # A filter is a name or a few words; a longer one is a mistake, and costs every row.
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX_CHARS)]
@@ -105,6 +108,30 @@ class StepsParameters(PageParameters):
 
     content: Literal["inline", "reference"] = Field(
         "reference", description="`inline` puts the content itself where `reference` puts its ids."
+    )
+
+
+class StateParameters(ReadParameters):
+    """Which moment of a run."""
+
+    step: int = Field(ge=0, le=SEQ_MAX, description="The step's `seq`.")
+
+
+class ReplayParameters(ReadParameters):
+    """Which part of a run, and how fast."""
+
+    from_step: int | None = Field(
+        None, ge=0, le=SEQ_MAX, description="A step's `seq`: only what happened from its beginning on."
+    )
+    until_step: int | None = Field(
+        None, ge=0, le=SEQ_MAX, description="A step's `seq`: only what happened before the step behind it began."
+    )
+    speed: float | None = Field(
+        None,
+        ge=SPEED_MIN,
+        le=SPEED_MAX,
+        allow_inf_nan=False,
+        description="1 plays in the time that the run took, 20 in a twentieth of it. Without: at once.",
     )
 
 

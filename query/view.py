@@ -46,6 +46,7 @@ from store.model.rows import (
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -57,6 +58,8 @@ Row = TypeVar("Row")
 
 # Each waiting read holds a worker thread (of 40); the rest must stay free for reads that need not wait.
 WAITING_READS_MAX: Final = 16
+PLAYED_MAX: Final = 64
+"""Replays that play in time at once: each holds what was read ahead, for as long as its run took."""
 # How soon a waiting read notices that the service stops.
 _SLICE_SECONDS: Final = 0.25
 
@@ -77,11 +80,14 @@ class View:
     waiter: Waiter
     _limits: ReadLimits
     _waiting: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(WAITING_READS_MAX))
-    _closing: Event = field(default_factory=Event)
+    closing: Event = field(default_factory=Event)
+    """Set where the service stops: streams end then."""
+    stage: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(PLAYED_MAX))
+    """Has a place for each replay that plays in time."""
 
     def close(self) -> None:
         """Let reads that wait give up at once: the service is stopping. Reads that need not wait are still answered."""
-        self._closing.set()
+        self.closing.set()
 
     def of(self, who: Principal, note: Note) -> "TenantView":
         """What one caller has of it; `note` hears what it is shown."""
@@ -105,7 +111,7 @@ class View:
     def _wait(self, position: Position) -> None:
         limit = self._limits.wait_seconds_max
         deadline = monotonic() + limit
-        while not self._closing.is_set():
+        while not self.closing.is_set():
             remaining = deadline - monotonic()
             if remaining <= 0:
                 raise NotYetVisible(
@@ -128,6 +134,16 @@ class TenantView:
         self.note = note
         self.withheld: set[str] = set()
         """The names of the fields that were not shown."""
+
+    @property
+    def stage(self) -> BoundedSemaphore:
+        """See `View.stage`."""
+        return self._view.stage
+
+    @property
+    def closing(self) -> Event:
+        """See `View.closing`."""
+        return self._view.closing
 
     def at(self, min_position: str | None) -> "TenantReader":
         """The reader, once the view holds `min_position`. Raises BadQuery, NotYetVisible, CannotWait."""
@@ -190,12 +206,20 @@ class TenantReader:
         rows = self._reader.messages(self._tenant, run_id)
         return self._page(page_of(rows, lambda row: str(row.ordinal), limit=limit, cursor=cursor))
 
-    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
+    def replay(
+        self, run_id: str, *, from_step: int | None = None, until_step: int | None = None
+    ) -> Iterator[ReplayEvent]:
         """A run's events, each as the caller may see it by the time it is asked for. What is noted is the run: the rest
         follows from it, and is not read yet when the answer begins.
         """
         self._note.run_id = run_id
-        return (shown(event, self._who, self._withheld) for event in self._reader.replay(self._tenant, run_id))
+        events = self._reader.replay(self._tenant, run_id, from_step=from_step, until_step=until_step)
+        return (shown(event, self._who, self._withheld) for event in events)
+
+    def state(self, run_id: str, seq: int) -> StateRow:
+        """What the agent knew when a step began."""
+        self._note.run_id = run_id
+        return self._shown(self._reader.state(self._tenant, run_id, seq))
 
     def diff(self, run_id: str, other_run_id: str) -> RunDiff:
         """Two runs, aligned. It compares what the caller may see, so that no difference tells of what it may not."""
@@ -278,6 +302,8 @@ def _content_ids(row: Any) -> tuple[str, ...]:
     match row:
         case ContentRow() | MessageRow():
             return (row.content_id,) if row.content_id else ()
+        case StateRow():
+            return tuple(row.content_ids)
         case PromptRow():
             return tuple(row.content_ids)
         case _:

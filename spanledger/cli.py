@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -26,7 +26,7 @@ from collector.headroom import Headroom
 from collector.intake import Intake
 from collector.limits import MIB
 from collector.metrics import IngestMetrics
-from query.parameters import AccessParameters, PageParameters, RunsParameters
+from query.parameters import SPEED_MAX, SPEED_MIN, AccessParameters, PageParameters, RunsParameters
 from spanledger import demonstration, key_commands, logs, server
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.importing import Destination, FileReport, LocalIntake, OtlpHttp, import_files
@@ -43,6 +43,7 @@ from spanledger.redaction import boundary_of
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
 from spanledger.showing import Form, follow_steps, pipe, show_accesses, show_diff, show_replay, show_runs
+from spanledger.windows import Window
 from store.backup import back_up
 from store.errors import (
     BackupFailed,
@@ -314,6 +315,12 @@ def _replay(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a trace id of the run.")],
     *,
     full: Annotated[bool, typer.Option("--full", help="Shorten nothing.")] = False,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=SPEED_MIN, max=SPEED_MAX, help="1 plays in the time the run took, 20 in a twentieth of it."),
+    ] = None,
+    from_step: Annotated[int | None, typer.Option(min=0, help="A step's seq: from its beginning on.")] = None,
+    until_step: Annotated[int | None, typer.Option(min=0, help="A step's seq: to the beginning of the next.")] = None,
     form: _Form = Form.AUTO,
     url: _Url = None,
     data: _Data = None,
@@ -323,7 +330,9 @@ def _replay(
     """Replay one run: a timeline in a terminal, NDJSON when piped."""
     settings = _settings(data, config)
     with open_record(url, settings, client_access(key_file, os.environ)) as record:
-        show_replay(record, run, form=form, full=full)
+        window = Window(from_step=from_step, until_step=until_step)
+        with suppress(KeyboardInterrupt):
+            show_replay(record, run, form=form, full=full, window=window, speed=speed)
 
 
 @app.command("diff")

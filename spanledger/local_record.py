@@ -20,6 +20,7 @@ from spanledger.errors import FrontDoorError
 from spanledger.local_user import local_principal
 from spanledger.settings import Settings
 from spanledger.trail_keeping import record_waiting_changes
+from spanledger.windows import WHOLE, Window
 from store.contract import AccessFilter, Page, RunFilter
 from store.errors import StoreError
 from store.ledger import Ledger
@@ -56,9 +57,9 @@ class LocalRecord:
         self._keep(Kind.ACCESS, "access", note, where)
         return page
 
-    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
+    def replay(self, run_id: str, window: Window = WHOLE) -> Iterator[ReplayEvent]:
         reader, note = self._reader()
-        events = reader.replay(run_id)
+        events = reader.replay(run_id, from_step=window.from_step, until_step=window.until_step)
         first = list(islice(events, 1))  # An unknown run shows here, and there is nothing to record of it.
         self._keep(Kind.REPLAY, "replay", note)
         return chain(first, events)

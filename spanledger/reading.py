@@ -21,6 +21,7 @@ from spanledger.gatehouse import read_key_file
 from spanledger.local_record import CATCH_UP_SECONDS, LocalRecord, open_ledger
 from spanledger.purposes import Purposes
 from spanledger.settings import Settings
+from spanledger.windows import WHOLE, Window
 from store.contract import AccessFilter, Page, RunFilter
 from store.errors import BadQuery
 from store.ledger import running_server
@@ -50,8 +51,8 @@ class RunRecord(Protocol):
         """Who read what, the latest first."""
         ...
 
-    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
-        """A run as ordered events."""
+    def replay(self, run_id: str, window: Window = WHOLE) -> Iterator[ReplayEvent]:
+        """A run as ordered events, or a window of it."""
         ...
 
     def diff(self, run_id: str, other_run_id: str) -> RunDiff:
@@ -178,9 +179,10 @@ class ServedRecord:
         page = self._decoded(self._get("/v1/access", _parameters(where, limit, cursor)), _AccessPage)
         return Page(page.access, page.next_cursor)
 
-    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
+    def replay(self, run_id: str, window: Window = WHOLE) -> Iterator[ReplayEvent]:
+        path = f"/v1/runs/{quote(run_id, safe='')}/replay"
         try:
-            with self._client.stream("GET", f"/v1/runs/{quote(run_id, safe='')}/replay") as response:
+            with self._client.stream("GET", path, params=window.parameters()) as response:
                 if not response.is_success:
                     response.read()
                     raise self._refused(response)

@@ -20,6 +20,7 @@ from store.model.rows import (
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -187,8 +188,16 @@ class Reader(Protocol):
         """A run's conversation, every message once, in order. Raises NotFound before the first."""
         ...
 
-    def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
-        """A run as ordered events. Raises NotFound before the first."""
+    def replay(
+        self, tenant: str, run_id: str, *, from_step: int | None = None, until_step: int | None = None
+    ) -> Iterator[ReplayEvent]:
+        """A run as ordered events: all, or from the moment that step `from_step` begins to the one that the step behind
+        `until_step` does (steps by `seq`). The first has the run's fidelity in its data. Raises NotFound, BadQuery before it.
+        """
+        ...
+
+    def state(self, tenant: str, run_id: str, seq: int) -> StateRow:
+        """What the agent knew when a step began. Raises NotFound; BadQuery where the run has no such step."""
         ...
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:

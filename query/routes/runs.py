@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Response
 from access.permissions import Permission
 from query.documents import DecisionList, MessageList, RunList, StepList, ToolCallList, answer
 from query.guard import needs
-from query.parameters import PageParameters, ReadParameters, RunsParameters, StepsParameters
+from query.parameters import PageParameters, ReadParameters, RunsParameters, StateParameters, StepsParameters
 from query.problems import responses
 from query.trail import Kind
 from query.view import ViewOf
 from store.model.diff_rows import RunDiff
-from store.model.rows import RunRow
+from store.model.rows import RunRow, StateRow
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -99,3 +99,14 @@ def list_messages(view: ViewOf, run_id: str, asked: Annotated[PageParameters, Qu
 def diff_runs(view: ViewOf, run_id: str, other_run_id: str, asked: Annotated[ReadParameters, Query()]) -> Response:
     """Two runs beside each other, step by step: what only one has, what differs, and where they first diverge."""
     return answer(view, view.at(asked.min_position).diff(run_id, other_run_id))
+
+
+@router.get(
+    "/{run_id}/state",
+    response_model=StateRow,
+    dependencies=[needs(Permission.READ_RUNS, Kind.CONTENT)],
+    responses=responses(404, 422, 503, 504),
+)
+def get_state(view: ViewOf, run_id: str, asked: Annotated[StateParameters, Query()]) -> Response:
+    """What the agent knew when a step began: the messages it had been given, open calls, pending approvals, totals."""
+    return answer(view, view.at(asked.min_position).state(run_id, asked.step))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -22,6 +23,7 @@ from store.contract import (
 from store.duckdb import dimensions
 from store.duckdb.cursors import keyset, make_cursor, paged, record_place, step_place
 from store.duckdb.engine import Engine
+from store.duckdb.moments import last_not_later, moment, windowed
 from store.duckdb.present import (
     attributes_of,
     content_of,
@@ -57,11 +59,13 @@ from store.model.rows import (
     DecisionRow,
     EvaluationRow,
     EventRow,
+    Fidelity,
     MessageRow,
     MetricPointRow,
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -188,17 +192,54 @@ class DuckDbReader:
     def messages(self, tenant: str, run_id: str) -> Iterator[MessageRow]:
         return map(_message_row, count(), self._telling(tenant, self._run_row(tenant, run_id)).messages())
 
-    def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+    def replay(
+        self, tenant: str, run_id: str, *, from_step: int | None = None, until_step: int | None = None
+    ) -> Iterator[ReplayEvent]:
         row = self._run_row(tenant, run_id)
+        telling = self._telling(tenant, row)
+        # The first step's moment has what came before it, too.
+        first = moment(telling.steps, from_step, "from_step").step.key.start_ns if from_step else None
+        last = None if until_step is None else moment(telling.steps, until_step, "until_step").until_ns
+        events, fidelity = self._replayed(tenant, row, telling)
+        return _with_fidelity(windowed(events, first, last), fidelity)
+
+    def state(self, tenant: str, run_id: str, seq: int) -> StateRow:
+        row = self._run_row(tenant, run_id)
+        telling = self._telling(tenant, row)
+        at = moment(telling.steps, seq, "step")
+        [step] = self._present(row, telling.steps, [at.step], before=seq)
+        call, content, ids = step, dict[str, Any](), set[str]()
+        if at.model_call is not None:  # What it is told by its place in the run is not needed of it.
+            [call] = self._present(row, telling.steps, [at.model_call], before=0, inlined=ids)
+            content = call.content
+        is_itself = call.step_id == step.step_id
+        events, fidelity = self._replayed(tenant, row, telling)
+        last = last_not_later(events, at.step.key.start_ns)
+        return StateRow(
+            run_id=row["run_id"],
+            seq=seq,
+            at=step.started_at,
+            step=step,
+            model_step_id=None if at.model_call is None else call.step_id,
+            messages=[*content.get("system_instructions", []), *content.get("input_messages", [])],
+            said=[] if is_itself else content.get("output_messages", []),
+            content_ids=sorted(ids),
+            state={} if last is None else last.state,
+            fidelity=fidelity,
+        )
+
+    def _replayed(self, tenant: str, row: dict[str, Any], telling: Telling) -> tuple[Iterator[ReplayEvent], Fidelity]:
         journal_id = self._journal_id()
+        run, decisions = present_run(row, self._clock_ns()), self._decisions(tenant, row["run_id"])
         of_it = EvaluationFilter(run=row["run_id"])
         evaluations = self._evaluations(tenant, of_it, limit=REPLAYED_EVALUATIONS_MAX, cursor=None)
-        return self._telling(tenant, row).replay(
-            present_run(row, self._clock_ns()),
-            self._decisions(tenant, row["run_id"]),
+        events = telling.replay(
+            run,
+            decisions,
             [(present_evaluation(one, journal_id=journal_id), one["time_ns"]) for one in reversed(evaluations)],
             is_alive=is_alive(row, self._clock_ns()),
         )
+        return events, _fidelity(run, [decision for decision, _ in decisions])
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         rows = self._engine.rows(sql("select_events"), {
@@ -380,6 +421,23 @@ def _place_in(steps: RunSteps, cursor: str | None) -> tuple[int, PlaceInTrace] |
     if number is None:
         raise BadQuery("cursor", f"{cursor!r} is not a cursor of this run's steps; start again without one")
     return number, at
+
+
+def _fidelity(run: RunRow, decisions: list[DecisionRow]) -> Fidelity:
+    return Fidelity(
+        complete=run.completeness.state == "complete",
+        completeness=run.completeness,
+        inferred=sum(1 for one in decisions if one.evidence == "inferred"),
+        unpriced_calls=run.unpriced_calls,
+        normaliser_version=NORMALISER_VERSION,
+    )
+
+
+def _with_fidelity(events: Iterator[ReplayEvent], fidelity: Fidelity) -> Iterator[ReplayEvent]:
+    for first in events:
+        yield replace(first, data=first.data | {"fidelity": msgspec.to_builtins(fidelity)})
+        break
+    yield from events
 
 
 def _message_row(ordinal: int, message: Message) -> MessageRow:

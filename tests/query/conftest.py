@@ -36,6 +36,7 @@ from store.model.rows import (
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -65,6 +66,7 @@ class FakeReader:
     decision_rows: list[DecisionRow] = field(default_factory=list)
     message_rows: list[MessageRow] = field(default_factory=list)
     replay_events: list[ReplayEvent] = field(default_factory=list)
+    state_rows: list[StateRow] = field(default_factory=list)
     event_rows: list[EventRow] = field(default_factory=list)
     metric_rows: list[MetricPointRow] = field(default_factory=list)
     evaluation_rows: list[EvaluationRow] = field(default_factory=list)
@@ -126,9 +128,18 @@ class FakeReader:
         self.run(tenant, run_id)
         return iter(self.message_rows)
 
-    def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+    def replay(
+        self, tenant: str, run_id: str, *, from_step: int | None = None, until_step: int | None = None
+    ) -> Iterator[ReplayEvent]:
         self.run(tenant, run_id)
+        self.asked = (from_step, until_step)
         yield from self.replay_events
+
+    def state(self, tenant: str, run_id: str, seq: int) -> StateRow:
+        self.run(tenant, run_id)
+        if seq >= len(self.state_rows):
+            raise BadQuery("step", f"{seq} is not a step of this run")
+        return self.state_rows[seq]
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         self._answer(tenant, where)

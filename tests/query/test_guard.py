@@ -37,7 +37,7 @@ DESCRIBED = described(
 CALLS = {
     f"{method.upper()} {path}": said for path, methods in DESCRIBED["paths"].items() for method, said in methods.items()
 }
-PARAMETERS = {"GET /v1/runs/{run_id}/steps": {"content": "inline"}}
+PARAMETERS = {"GET /v1/runs/{run_id}/steps": {"content": "inline"}, "GET /v1/runs/{run_id}/state": {"step": "0"}}
 DIFF = "GET /v1/runs/{run_id}/diff/{other_run_id}"  # The run it knows beside itself: nothing in it differs.
 WORDS = {
     Permission.READ_CONTENT: CONTENT_WORD,
@@ -194,7 +194,7 @@ def test_a_replay_is_withheld_event_by_event_and_not_read_before_it_is_asked_for
     told: list[str] = []
 
     class Telling(FakeReader):
-        def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+        def replay(self, tenant: str, run_id: str, **_: object) -> Iterator[ReplayEvent]:
             for event in self.replay_events:
                 told.append(tenant)
                 yield event
