@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
+from query.moments import moment_of
 from query.times import parse_time_ns
 from store.contract import (
     LIMIT_DEFAULT,
@@ -19,6 +20,7 @@ from store.contract import (
     EvaluationFilter,
     EventFilter,
     MetricFilter,
+    Moment,
     PromptFilter,
     RunFilter,
     ToolFilter,
@@ -65,11 +67,43 @@ class ReadParameters(BaseModel):
     )
 
 
+def _moment(value: Any) -> Any:
+    try:
+        return moment_of(value) if isinstance(value, str) else value
+    except BadQuery as error:
+        raise ValueError(str(error)) from error
+
+
+MomentOf = Annotated[
+    Moment | None,
+    BeforeValidator(_moment),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "A time, or a position from a receipt: the answer is as the record stood then.",
+            "examples": ["2026-07-01T12:00:00Z", "0190c1d2:17"],
+        }
+    ),
+]
+
+
+class PastParameters(ReadParameters):
+    """What every read of one run takes."""
+
+    as_of: MomentOf = None
+
+
 class PageParameters(ReadParameters):
     """What every list takes."""
 
     limit: int = Field(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Rows in this page at most.")
     cursor: Text | None = Field(None, description="The `next_cursor` of the page before.")
+
+
+class PastPageParameters(PageParameters):
+    """What every list of one run takes."""
+
+    as_of: MomentOf = None
 
 
 class RunsParameters(PageParameters):
@@ -103,7 +137,7 @@ class RunsParameters(PageParameters):
         )
 
 
-class StepsParameters(PageParameters):
+class StepsParameters(PastPageParameters):
     """A run's steps."""
 
     content: Literal["inline", "reference"] = Field(
@@ -111,13 +145,13 @@ class StepsParameters(PageParameters):
     )
 
 
-class StateParameters(ReadParameters):
+class StateParameters(PastParameters):
     """Which moment of a run."""
 
     step: int = Field(ge=0, le=SEQ_MAX, description="The step's `seq`.")
 
 
-class ReplayParameters(ReadParameters):
+class ReplayParameters(PastParameters):
     """Which part of a run, and how fast."""
 
     from_step: int | None = Field(

@@ -24,6 +24,7 @@ from store.contract import (
     EvaluationFilter,
     EventFilter,
     MetricFilter,
+    Moment,
     Page,
     PromptFilter,
     Reader,
@@ -145,9 +146,12 @@ class TenantView:
         """See `View.closing`."""
         return self._view.closing
 
-    def at(self, min_position: str | None) -> "TenantReader":
-        """The reader, once the view holds `min_position`. Raises BadQuery, NotYetVisible, CannotWait."""
-        return TenantReader(self._view.at(min_position), self._who, self.withheld, self.note)
+    def at(self, min_position: str | None, as_of: Moment | None = None) -> "TenantReader":
+        """The reader, once the view holds `min_position`. With `as_of` it answers about one run, as of then.
+
+        Raises BadQuery, NotYetVisible, CannotWait.
+        """
+        return TenantReader(self._view.at(min_position), self._who, self.withheld, self.note, as_of)
 
 
 class TenantReader:
@@ -156,9 +160,12 @@ class TenantReader:
     What is shown is noted, for the record of who read it.
     """
 
-    __slots__ = ("_note", "_reader", "_tenant", "_who", "_withheld")
+    __slots__ = ("_as_of", "_note", "_reader", "_tenant", "_who", "_withheld")
 
-    def __init__(self, reader: Reader, who: Principal, withheld: set[str], note: Note) -> None:
+    def __init__(
+        self, reader: Reader, who: Principal, withheld: set[str], note: Note, as_of: Moment | None = None
+    ) -> None:
+        self._as_of = as_of
         self._reader = reader
         self._note = note
         self._who = who
@@ -172,17 +179,24 @@ class TenantReader:
             self._note.shows_content = True  # What is found tells, and so does nothing.
         return self._page(self._reader.runs(self._tenant, where, limit=limit, cursor=cursor))
 
-    def run(self, run_id: str) -> RunRow:
+    def _of(self, run_id: str) -> tuple[Reader, str]:
+        """Who answers about a run, and by which id, at the moment that is asked for."""
         self._note.run_id = run_id
-        return self._shown(self._reader.run(self._tenant, run_id))
+        if self._as_of is None:
+            return self._reader, run_id
+        return self._reader.as_of(self._tenant, run_id, self._as_of)
+
+    def run(self, run_id: str) -> RunRow:
+        reader, known_as = self._of(run_id)
+        return self._shown(reader.run(self._tenant, known_as))
 
     def steps(self, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
         """A run's steps; content by its ids where the caller may not see it inline."""
         inlined = inline and self._who.may(Permission.READ_CONTENT)
         if inline and not inlined:
             self._withheld.add("content")
-        self._note.run_id = run_id
-        return self._page(self._reader.steps(self._tenant, run_id, limit=limit, cursor=cursor, inline=inlined))
+        reader, known_as = self._of(run_id)
+        return self._page(reader.steps(self._tenant, known_as, limit=limit, cursor=cursor, inline=inlined))
 
     def step(self, step_id: str) -> StepDetail:
         found = self._reader.step(self._tenant, step_id)
@@ -190,20 +204,20 @@ class TenantReader:
         return self._shown(found)
 
     def tool_calls(self, run_id: str, *, limit: int, cursor: str | None) -> Page[ToolCallRow]:
-        self._note.run_id = run_id
-        rows = self._reader.tool_calls(self._tenant, run_id, limit=limit + 1, after=cursor)
+        reader, known_as = self._of(run_id)
+        rows = reader.tool_calls(self._tenant, known_as, limit=limit + 1, after=cursor)
         return self._page(page_of(rows, lambda row: row.tool_call_key, limit=limit, cursor=None))
 
     def decisions(self, run_id: str, *, limit: int, cursor: str | None) -> Page[DecisionRow]:
-        self._note.run_id = run_id
-        rows = self._reader.decisions(self._tenant, run_id)
+        reader, known_as = self._of(run_id)
+        rows = reader.decisions(self._tenant, known_as)
         return self._page(page_of(rows, lambda row: row.decision_id, limit=limit, cursor=cursor))
 
     def messages(self, run_id: str, *, limit: int, cursor: str | None) -> Page[MessageRow]:
         """A page of the conversation; what lies before it is passed over unseen."""
         self._who.require(Permission.READ_CONTENT)
-        self._note.run_id = run_id
-        rows = self._reader.messages(self._tenant, run_id)
+        reader, known_as = self._of(run_id)
+        rows = reader.messages(self._tenant, known_as)
         return self._page(page_of(rows, lambda row: str(row.ordinal), limit=limit, cursor=cursor))
 
     def replay(
@@ -212,14 +226,14 @@ class TenantReader:
         """A run's events, each as the caller may see it by the time it is asked for. What is noted is the run: the rest
         follows from it, and is not read yet when the answer begins.
         """
-        self._note.run_id = run_id
-        events = self._reader.replay(self._tenant, run_id, from_step=from_step, until_step=until_step)
+        reader, known_as = self._of(run_id)
+        events = reader.replay(self._tenant, known_as, from_step=from_step, until_step=until_step)
         return (shown(event, self._who, self._withheld) for event in events)
 
     def state(self, run_id: str, seq: int) -> StateRow:
         """What the agent knew when a step began."""
-        self._note.run_id = run_id
-        return self._shown(self._reader.state(self._tenant, run_id, seq))
+        reader, known_as = self._of(run_id)
+        return self._shown(reader.state(self._tenant, known_as, seq))
 
     def diff(self, run_id: str, other_run_id: str) -> RunDiff:
         """Two runs, aligned. It compares what the caller may see, so that no difference tells of what it may not."""

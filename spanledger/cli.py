@@ -52,6 +52,8 @@ from store.errors import (
     DataFolderUnusable,
     JournalVersionUnknown,
     NotFound,
+    PastBusy,
+    PastNotReached,
     PricesUnusable,
     StoreError,
 )
@@ -66,6 +68,8 @@ _HINTS: Final[dict[type[StoreError], str]] = {
     DataFolderUnusable: "name a folder that this user can write with --data, or change its owner or permissions",
     JournalVersionUnknown: "start the version that wrote it, or a newer one",
     PricesUnusable: "correct the file, or leave `prices` (--prices, SPANLEDGER_PRICES) away for the built-in table",
+    PastBusy: "ask again in a few seconds",
+    PastNotReached: "ask again in a moment",
     NotFound: "`spanledger runs` lists the runs there are",
     BadQuery: "correct the option",
     StoreError: "the record is kept; see the message above for the cause",
@@ -321,6 +325,7 @@ def _replay(
     ] = None,
     from_step: Annotated[int | None, typer.Option(min=0, help="A step's seq: from its beginning on.")] = None,
     until_step: Annotated[int | None, typer.Option(min=0, help="A step's seq: to the beginning of the next.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="A time or a position: as the record stood then.")] = None,
     form: _Form = Form.AUTO,
     url: _Url = None,
     data: _Data = None,
@@ -330,7 +335,7 @@ def _replay(
     """Replay one run: a timeline in a terminal, NDJSON when piped."""
     settings = _settings(data, config)
     with open_record(url, settings, client_access(key_file, os.environ)) as record:
-        window = Window(from_step=from_step, until_step=until_step)
+        window = Window(from_step=from_step, until_step=until_step, as_of=as_of)
         with suppress(KeyboardInterrupt):
             show_replay(record, run, form=form, full=full, window=window, speed=speed)
 

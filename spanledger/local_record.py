@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from query.moments import moment_of
 from query.new_steps import new_steps
 from query.trail import RECORD_SECONDS_MAX, Asked, Kind, Note, must_be_recorded, record_of, without_content
 from query.view import TenantReader
@@ -21,7 +22,7 @@ from spanledger.local_user import local_principal
 from spanledger.settings import Settings
 from spanledger.trail_keeping import record_waiting_changes
 from spanledger.windows import WHOLE, Window
-from store.contract import AccessFilter, Page, RunFilter
+from store.contract import AccessFilter, Moment, Page, RunFilter
 from store.errors import StoreError
 from store.ledger import Ledger
 from store.model.diff_rows import RunDiff
@@ -58,7 +59,8 @@ class LocalRecord:
         return page
 
     def replay(self, run_id: str, window: Window = WHOLE) -> Iterator[ReplayEvent]:
-        reader, note = self._reader()
+        moment = None if window.as_of is None else moment_of(window.as_of)
+        reader, note = self._reader(moment)
         events = reader.replay(run_id, from_step=window.from_step, until_step=window.until_step)
         first = list(islice(events, 1))  # An unknown run shows here, and there is nothing to record of it.
         self._keep(Kind.REPLAY, "replay", note)
@@ -78,9 +80,9 @@ class LocalRecord:
         reader, _ = self._reader()
         return new_steps(lambda start, rows: reader.new_steps(start, limit=rows), after, limit=limit)
 
-    def _reader(self) -> tuple[TenantReader, Note]:
+    def _reader(self, as_of: Moment | None = None) -> tuple[TenantReader, Note]:
         note = Note()
-        return TenantReader(self._ledger.reader, self._who, set(), note), note
+        return TenantReader(self._ledger.reader, self._who, set(), note, as_of), note
 
     def _kept_or_withheld(self, command: str, note: Note, where: RunFilter | None = None) -> bool:
         """Record a list. False where that cannot be: from then on metadata alone is shown, which an incident needs."""

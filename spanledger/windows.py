@@ -1,4 +1,4 @@
-"""Which part of a run a command replays: from one step to another, both by their `seq`."""
+"""Which part of a run a command replays: from one step to another, both by their `seq`, as the record stood at a moment."""
 
 from dataclasses import dataclass, fields
 from typing import Final
@@ -10,6 +10,8 @@ class Window:
 
     from_step: int | None = None
     until_step: int | None = None
+    as_of: str | None = None
+    """A time or a position, as the API takes it."""
 
     def parameters(self) -> dict[str, str]:
         """As parameters of the API."""

@@ -47,6 +47,14 @@ class Page(Generic[Row]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A moment of the record: a position in it, or, where there is none, a time in UTC nanoseconds."""
+
+    position: Position | None = None
+    time_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
     """All conditions hold together; None does not filter. Times are UTC nanoseconds of its start."""
 
@@ -198,6 +206,14 @@ class Reader(Protocol):
 
     def state(self, tenant: str, run_id: str, seq: int) -> StateRow:
         """What the agent knew when a step began. Raises NotFound; BadQuery where the run has no such step."""
+        ...
+
+    def as_of(self, tenant: str, run_id: str, moment: Moment) -> "tuple[Reader, str]":
+        """A reader that answers about one run as the record stood then, and the run's id then.
+
+        What came later is as if it never had. Raises NotFound where nothing of the run had come; BadQuery for a moment that
+        is not one of this record or too large to be worked out; PastNotReached, PastBusy.
+        """
         ...
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:

@@ -46,7 +46,7 @@ def replay_run(
 ) -> StreamingResponse:
     """The run as ordered events with content inline: NDJSON, or server-sent events where `Accept` asks for them."""
     sse = SSE_MEDIA_TYPE in (accept or "")
-    reader = view.at(asked.min_position)
+    reader = view.at(asked.min_position, asked.as_of)
     events = reader.replay(run_id, from_step=asked.from_step, until_step=asked.until_step)
     if sse and last_event_id is not None:
         events = _behind(events, last_event_id)

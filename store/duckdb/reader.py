@@ -14,8 +14,10 @@ from store.contract import (
     EvaluationFilter,
     EventFilter,
     MetricFilter,
+    Moment,
     Page,
     PromptFilter,
+    Reader,
     RunFilter,
     ToolFilter,
     ViewStatus,
@@ -24,6 +26,7 @@ from store.duckdb import dimensions
 from store.duckdb.cursors import keyset, make_cursor, paged, record_place, step_place
 from store.duckdb.engine import Engine
 from store.duckdb.moments import last_not_later, moment, windowed
+from store.duckdb.past import Pasts, Record
 from store.duckdb.present import (
     attributes_of,
     content_of,
@@ -51,6 +54,7 @@ from store.model.conversation import Message
 from store.model.dialect import NORMALISER_VERSION
 from store.model.ids import split_step_id
 from store.model.order import PlaceInTrace
+from store.model.prices import Prices
 from store.model.replay import Times
 from store.model.rows import (
     AccessRow,
@@ -84,8 +88,19 @@ _BEFORE_ALL = -1
 class DuckDbReader:
     """See `store.contract.Reader`. Any thread's."""
 
-    def __init__(self, engine: Engine, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        record: Record | None = None,
+        prices: Prices | None = None,
+    ) -> None:
+        """`record`: the journal that the view is of, for what it was earlier; `prices`: those that the view was made with."""
         self._engine = engine
+        self._pasts = None
+        if record is not None:
+            self._pasts = Pasts(engine, record, _answering, prices=prices, clock_ns=clock_ns)
         self._writer = DuckDbWriter(engine)
         self._clock_ns = clock_ns
 
@@ -240,6 +255,11 @@ class DuckDbReader:
             is_alive=is_alive(row, self._clock_ns()),
         )
         return events, _fidelity(run, [decision for decision, _ in decisions])
+
+    def as_of(self, tenant: str, run_id: str, moment: Moment) -> "tuple[Reader, str]":
+        if self._pasts is None:
+            raise BadQuery("as_of", "cannot be answered here: there is no journal beside this view")
+        return self._pasts.of(tenant, run_id, moment)
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         rows = self._engine.rows(sql("select_events"), {
@@ -421,6 +441,10 @@ def _place_in(steps: RunSteps, cursor: str | None) -> tuple[int, PlaceInTrace] |
     if number is None:
         raise BadQuery("cursor", f"{cursor!r} is not a cursor of this run's steps; start again without one")
     return number, at
+
+
+def _answering(engine: Engine, clock_ns: Callable[[], int]) -> Reader:
+    return DuckDbReader(engine, clock_ns=clock_ns)
 
 
 def _fidelity(run: RunRow, decisions: list[DecisionRow]) -> Fidelity:

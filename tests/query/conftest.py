@@ -17,6 +17,7 @@ from store.contract import (
     EvaluationFilter,
     EventFilter,
     MetricFilter,
+    Moment,
     Page,
     PromptFilter,
     RunFilter,
@@ -77,6 +78,7 @@ class FakeReader:
     content_rows: dict[str, ContentRow] = field(default_factory=dict)
     failure: Exception | None = None
     asked: Any = None
+    moment: Moment | None = None
     tenants: set[str] = field(default_factory=set)
 
     def _answer(self, tenant: str, asked: Any = None) -> None:
@@ -140,6 +142,11 @@ class FakeReader:
         if seq >= len(self.state_rows):
             raise BadQuery("step", f"{seq} is not a step of this run")
         return self.state_rows[seq]
+
+    def as_of(self, tenant: str, run_id: str, moment: Moment) -> "tuple[FakeReader, str]":
+        self.run(tenant, run_id)
+        self.moment = moment
+        return self, run_id
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         self._answer(tenant, where)
