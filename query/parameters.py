@@ -148,17 +148,21 @@ class StepsParameters(PastPageParameters):
 class StateParameters(PastParameters):
     """Which moment of a run."""
 
-    step: int = Field(ge=0, le=SEQ_MAX, description="The step's `seq`.")
+    step: int = Field(ge=0, le=SEQ_MAX, description="The step's `seq`.", examples=[4])
 
 
 class ReplayParameters(PastParameters):
     """Which part of a run, and how fast."""
 
     from_step: int | None = Field(
-        None, ge=0, le=SEQ_MAX, description="A step's `seq`: only what happened from its beginning on."
+        None, ge=0, le=SEQ_MAX, description="A step's `seq`: only what happened from its beginning on.", examples=[4]
     )
     until_step: int | None = Field(
-        None, ge=0, le=SEQ_MAX, description="A step's `seq`: only what happened before the step behind it began."
+        None,
+        ge=0,
+        le=SEQ_MAX,
+        description="A step's `seq`: only what happened before the step behind it began.",
+        examples=[9],
     )
     speed: float | None = Field(
         None,
@@ -166,6 +170,7 @@ class ReplayParameters(PastParameters):
         le=SPEED_MAX,
         allow_inf_nan=False,
         description="1 plays in the time that the run took, 20 in a twentieth of it. Without: at once.",
+        examples=[1.0, 20.0],
     )
 
 
