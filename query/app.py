@@ -82,7 +82,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.view = view = View(reader, waiter, limits or ReadLimits())
-    app.state.live = LiveHub(waiter, view.is_closing, live_limits)
+    app.state.live = LiveHub(waiter, view.closing.is_set, live_limits)
     app.state.registry = registry
     app.state.gate = gate
     for module in _READS:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
+from query.moments import moment_of
 from query.times import parse_time_ns
 from store.contract import (
     LIMIT_DEFAULT,
@@ -20,6 +21,7 @@ from store.contract import (
     EventFilter,
     FiguresFilter,
     MetricFilter,
+    Moment,
     PromptFilter,
     RunFilter,
     StepFilter,
@@ -28,6 +30,9 @@ from store.contract import (
 from store.errors import BadQuery
 from store.model.rows import RunStatus, StepKind, StepOutcome
 
+SEQ_MAX: Final = 2**31 - 1  # No run comes near it, and a number that fits no engine is refused here.
+SPEED_MIN: Final = 0.01
+SPEED_MAX: Final = 100_000.0  # A day in a second. Faster is at once.
 TEXT_MAX_CHARS: Final = 1024  # A filter is a name or a few words; a longer one is a mistake, and costs every row.
 
 BY_MAX: Final = 2  # Properties to count by: the groups of three are too many to read.
@@ -66,11 +71,43 @@ class ReadParameters(BaseModel):
     )
 
 
+def _moment(value: Any) -> Any:
+    try:
+        return moment_of(value) if isinstance(value, str) else value
+    except BadQuery as error:
+        raise ValueError(str(error)) from error
+
+
+MomentOf = Annotated[
+    Moment | None,
+    BeforeValidator(_moment),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "A time, or a position from a receipt: the answer is as the record stood then.",
+            "examples": ["2026-07-01T12:00:00Z", "0190c1d2:17"],
+        }
+    ),
+]
+
+
+class PastParameters(ReadParameters):
+    """What every read of one run takes."""
+
+    as_of: MomentOf = None
+
+
 class PageParameters(ReadParameters):
     """What every list takes."""
 
     limit: int = Field(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Rows in this page at most.")
     cursor: Text | None = Field(None, description="The `next_cursor` of the page before.")
+
+
+class PastPageParameters(PageParameters):
+    """What every list of one run takes."""
+
+    as_of: MomentOf = None
 
 
 class RunsParameters(PageParameters):
@@ -104,11 +141,40 @@ class RunsParameters(PageParameters):
         )
 
 
-class StepsParameters(PageParameters):
+class StepsParameters(PastPageParameters):
     """A run's steps."""
 
     content: Literal["inline", "reference"] = Field(
         "reference", description="`inline` puts the content itself where `reference` puts its ids."
+    )
+
+
+class StateParameters(PastParameters):
+    """Which moment of a run."""
+
+    step: int = Field(ge=0, le=SEQ_MAX, description="The step's `seq`.", examples=[4])
+
+
+class ReplayParameters(PastParameters):
+    """Which part of a run, and how fast."""
+
+    from_step: int | None = Field(
+        None, ge=0, le=SEQ_MAX, description="A step's `seq`: only what happened from its beginning on.", examples=[4]
+    )
+    until_step: int | None = Field(
+        None,
+        ge=0,
+        le=SEQ_MAX,
+        description="A step's `seq`: only what happened before the step behind it began.",
+        examples=[9],
+    )
+    speed: float | None = Field(
+        None,
+        ge=SPEED_MIN,
+        le=SPEED_MAX,
+        allow_inf_nan=False,
+        description="1 plays in the time that the run took, 20 in a twentieth of it. Without: at once.",
+        examples=[1.0, 20.0],
     )
 
 

@@ -23,7 +23,7 @@ from access.errors import (
     HostRefused,
     RateExceeded,
 )
-from store.errors import BadQuery, NotFound, StoreError, ViewError
+from store.errors import BadQuery, NotFound, PastBusy, PastNotReached, StoreError, ViewError
 from store.questions import SqlBusy, SqlCancelled, SqlError, SqlFailed, SqlNotAllowed, SqlTimeout, SqlTooLarge
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
@@ -84,6 +84,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ViewError, _view_failed)
     app.add_exception_handler(NotYetVisible, _not_yet_visible)
     app.add_exception_handler(CannotWait, _cannot_wait)
+    app.add_exception_handler(PastNotReached, _not_yet_visible)
+    app.add_exception_handler(PastBusy, _cannot_wait)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)

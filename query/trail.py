@@ -25,7 +25,7 @@ import structlog
 
 from access.permissions import Permission, Principal
 from access.refusals import Counted, Refusal, Refusals
-from store.access_records import CONTENT_IDS_MAX, AccessRecord, digest_of_filter, digest_of_ids
+from store.access_records import CONTENT_IDS_MAX, OTHER_RUN, AccessRecord, digest_of_filter, digest_of_ids
 from store.errors import BadQuery, StoreError
 from store.record import DEFAULT_TENANT, Position
 
@@ -78,6 +78,8 @@ class Note:
     """What one request shows, as the readers gather it."""
 
     run_id: str | None = None
+    other_run_id: str | None = None
+    """The run that it is compared with."""
     step_id: str | None = None
     rows: int = 0
     content_ids: set[str] = field(default_factory=set[str])
@@ -133,6 +135,7 @@ def record_of(
         filters=tuple(sorted({name for name, _ in asked.query})),
         filter_digest=digest_of_filter(asked.query) if asked.query else None,
         purpose=asked.purpose,
+        detail={OTHER_RUN: note.other_run_id} if note.other_run_id else {},
     )
 
 

@@ -23,12 +23,14 @@ from query.sql.permitted import sources_of
 from query.trail import Note
 from query.withholding import shown, tells
 from store.contract import (
+    LIMIT_MAX,
     AccessFilter,
     AgentFilter,
     EvaluationFilter,
     EventFilter,
     FiguresFilter,
     MetricFilter,
+    Moment,
     Page,
     PromptFilter,
     Reader,
@@ -38,6 +40,9 @@ from store.contract import (
     ToolFilter,
     Waiter,
 )
+from store.model.alignment import ALIGNED_MAX
+from store.model.diff import DIFF_CALLS_MAX, DiffInput, Heard, diff
+from store.model.diff_rows import RunDiff
 from store.model.rows import (
     AccessRow,
     AgentRow,
@@ -50,6 +55,7 @@ from store.model.rows import (
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -77,6 +83,8 @@ STATEMENTS_MAX: Final = 2
 # Those that wait for one of them to end, and how long: most are over in less.
 WAITING_STATEMENTS_MAX: Final = 8
 STATEMENT_WAIT_SECONDS: Final = 2.0
+PLAYED_MAX: Final = 64
+"""Replays that play in time at once: each holds what was read ahead, for as long as its run took."""
 # How soon a waiting read notices that the service stops.
 _SLICE_SECONDS: Final = 0.25
 
@@ -106,14 +114,18 @@ class View:
     waiter: Waiter
     _limits: ReadLimits
     _waiting: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(WAITING_READS_MAX))
-    _closing: Event = field(default_factory=Event)
+    closing: Event = field(default_factory=Event)
+    """Set where the service stops: streams end then."""
+    stage: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(PLAYED_MAX))
+    """Has a place for each replay that plays in time."""
+
     _statements: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(STATEMENTS_MAX))
     _waiting_statements: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(WAITING_STATEMENTS_MAX))
     _asked: "set[Asking]" = field(default_factory=set["Asking"])
 
     def close(self) -> None:
         """Let reads that wait give up at once: the service is stopping. Reads that need not wait are still answered."""
-        self._closing.set()
+        self.closing.set()
         for asking in list(self._asked):
             asking.cancel()
 
@@ -126,7 +138,7 @@ class View:
         with self._turn():
             self._asked.add(asking)
             try:
-                if self._closing.is_set():
+                if self.closing.is_set():
                     raise SqlCancelled("the service is stopping; ask again later")
                 return asking.answer()
             finally:
@@ -148,9 +160,9 @@ class View:
         finally:
             self._statements.release()
 
-    def is_closing(self) -> bool:
+    def isclosing(self) -> bool:
         """Whether the service is stopping."""
-        return self._closing.is_set()
+        return self.closing.is_set()
 
     def of(self, who: Principal, note: Note) -> "TenantView":
         """What one caller has of it; `note` hears what it is shown."""
@@ -174,7 +186,7 @@ class View:
     def _wait(self, position: Position) -> None:
         limit = self._limits.wait_seconds_max
         deadline = monotonic() + limit
-        while not self._closing.is_set():
+        while not self.closing.is_set():
             remaining = deadline - monotonic()
             if remaining <= 0:
                 raise NotYetVisible(
@@ -206,9 +218,22 @@ class TenantView:
     def limits(self) -> ReadLimits:
         return self._view.limits
 
-    def at(self, min_position: str | None) -> "TenantReader":
-        """The reader, once the view holds `min_position`. Raises BadQuery, NotYetVisible, CannotWait."""
-        return TenantReader(self._view.at(min_position), self._who, self.withheld, self.note)
+    @property
+    def stage(self) -> BoundedSemaphore:
+        """See `View.stage`."""
+        return self._view.stage
+
+    @property
+    def closing(self) -> Event:
+        """See `View.closing`."""
+        return self._view.closing
+
+    def at(self, min_position: str | None, as_of: Moment | None = None) -> "TenantReader":
+        """The reader, once the view holds `min_position`. With `as_of` it answers about one run, as of then.
+
+        Raises BadQuery, NotYetVisible, CannotWait.
+        """
+        return TenantReader(self._view.at(min_position), self._who, self.withheld, self.note, as_of)
 
 
 class TenantReader:
@@ -217,9 +242,12 @@ class TenantReader:
     What is shown is noted, for the record of who read it.
     """
 
-    __slots__ = ("_note", "_reader", "_tenant", "_who", "_withheld")
+    __slots__ = ("_as_of", "_note", "_reader", "_tenant", "_who", "_withheld")
 
-    def __init__(self, reader: Reader, who: Principal, withheld: set[str], note: Note) -> None:
+    def __init__(
+        self, reader: Reader, who: Principal, withheld: set[str], note: Note, as_of: Moment | None = None
+    ) -> None:
+        self._as_of = as_of
         self._reader = reader
         self._note = note
         self._who = who
@@ -233,17 +261,24 @@ class TenantReader:
             self._note.shows_content = True  # What is found tells, and so does nothing.
         return self._page(self._reader.runs(self._tenant, where, limit=limit, cursor=cursor))
 
-    def run(self, run_id: str) -> RunRow:
+    def _of(self, run_id: str) -> tuple[Reader, str]:
+        """Who answers about a run, and by which id, at the moment that is asked for."""
         self._note.run_id = run_id
-        return self._shown(self._reader.run(self._tenant, run_id))
+        if self._as_of is None:
+            return self._reader, run_id
+        return self._reader.as_of(self._tenant, run_id, self._as_of)
+
+    def run(self, run_id: str) -> RunRow:
+        reader, known_as = self._of(run_id)
+        return self._shown(reader.run(self._tenant, known_as))
 
     def steps(self, run_id: str, *, limit: int, cursor: str | None, inline: bool) -> Page[StepRow]:
         """A run's steps; content by its ids where the caller may not see it inline."""
         inlined = inline and self._who.may(Permission.READ_CONTENT)
         if inline and not inlined:
             self._withheld.add("content")
-        self._note.run_id = run_id
-        return self._page(self._reader.steps(self._tenant, run_id, limit=limit, cursor=cursor, inline=inlined))
+        reader, known_as = self._of(run_id)
+        return self._page(reader.steps(self._tenant, known_as, limit=limit, cursor=cursor, inline=inlined))
 
     def step(self, step_id: str) -> StepDetail:
         found = self._reader.step(self._tenant, step_id)
@@ -251,28 +286,66 @@ class TenantReader:
         return self._shown(found)
 
     def tool_calls(self, run_id: str, *, limit: int, cursor: str | None) -> Page[ToolCallRow]:
-        self._note.run_id = run_id
-        rows = self._reader.tool_calls(self._tenant, run_id, limit=limit + 1, after=cursor)
+        reader, known_as = self._of(run_id)
+        rows = reader.tool_calls(self._tenant, known_as, limit=limit + 1, after=cursor)
         return self._page(page_of(rows, lambda row: row.tool_call_key, limit=limit, cursor=None))
 
     def decisions(self, run_id: str, *, limit: int, cursor: str | None) -> Page[DecisionRow]:
-        self._note.run_id = run_id
-        rows = self._reader.decisions(self._tenant, run_id)
+        reader, known_as = self._of(run_id)
+        rows = reader.decisions(self._tenant, known_as)
         return self._page(page_of(rows, lambda row: row.decision_id, limit=limit, cursor=cursor))
 
     def messages(self, run_id: str, *, limit: int, cursor: str | None) -> Page[MessageRow]:
         """A page of the conversation; what lies before it is passed over unseen."""
         self._who.require(Permission.READ_CONTENT)
-        self._note.run_id = run_id
-        rows = self._reader.messages(self._tenant, run_id)
+        reader, known_as = self._of(run_id)
+        rows = reader.messages(self._tenant, known_as)
         return self._page(page_of(rows, lambda row: str(row.ordinal), limit=limit, cursor=cursor))
 
-    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
+    def replay(
+        self, run_id: str, *, from_step: int | None = None, until_step: int | None = None
+    ) -> Iterator[ReplayEvent]:
         """A run's events, each as the caller may see it by the time it is asked for. What is noted is the run: the rest
         follows from it, and is not read yet when the answer begins.
         """
-        self._note.run_id = run_id
-        return (shown(event, self._who, self._withheld) for event in self._reader.replay(self._tenant, run_id))
+        reader, known_as = self._of(run_id)
+        events = reader.replay(self._tenant, known_as, from_step=from_step, until_step=until_step)
+        return (shown(event, self._who, self._withheld) for event in events)
+
+    def state(self, run_id: str, seq: int) -> StateRow:
+        """What the agent knew when a step began."""
+        reader, known_as = self._of(run_id)
+        return self._shown(reader.state(self._tenant, known_as, seq))
+
+    def diff(self, run_id: str, other_run_id: str) -> RunDiff:
+        """Two runs, aligned. It compares what the caller may see, so that no difference tells of what it may not."""
+        found = diff(self._compared(run_id), self._compared(other_run_id))
+        self._note.run_id, self._note.other_run_id = run_id, other_run_id
+        self._note.saw(content=self._who.may(Permission.READ_CONTENT))
+        if not self._who.may(Permission.READ_CONTENT):
+            self._withheld |= {"arguments", "result", "said", "given"}
+        return found
+
+    def _compared(self, run_id: str) -> DiffInput:
+        reader = TenantReader(self._reader, self._who, set(), Note())  # What is compared is not what is shown.
+        steps: list[StepRow] = []
+        cursor: str | None = None
+        while len(steps) < ALIGNED_MAX:
+            page = reader.steps(run_id, limit=min(LIMIT_MAX, ALIGNED_MAX - len(steps)), cursor=cursor, inline=False)
+            steps += page.rows
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        calls = reader.tool_calls(run_id, limit=DIFF_CALLS_MAX, cursor=None).rows
+        heard = Heard()
+        if self._who.may(Permission.READ_CONTENT):
+            compared = {step.step_id for step in steps}
+            for message in self._reader.messages(self._tenant, run_id):
+                if message.step_id in compared:
+                    heard.hear(message)
+                elif cursor is not None:
+                    break  # Behind the last step that is compared.
+        return DiffInput(reader.run(run_id), steps, calls, heard)
 
     def events(self, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         return self._page(self._reader.events(self._tenant, where, limit=limit, cursor=cursor))
@@ -357,6 +430,8 @@ def _content_ids(row: Any) -> tuple[str, ...]:
     match row:
         case ContentRow() | MessageRow():
             return (row.content_id,) if row.content_id else ()
+        case StateRow():
+            return tuple(row.content_ids)
         case PromptRow():
             return tuple(row.content_ids)
         case _:

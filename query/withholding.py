@@ -22,6 +22,7 @@ from store.model.rows import (
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -69,6 +70,7 @@ METADATA: Final[dict[type, frozenset[str]]] = {
     ),
     MessageRow: _names("ordinal at step_id direction role finish_reason content_id step_truncated step_redacted"),
     ReplayEvent: _names("position at type step_id state"),
+    StateRow: _names("run_id seq at step model_step_id content_ids state fidelity"),
     EventRow: _names(
         """event_id event_name severity severity_number at observed_at trace_id span_id run_id service_name scope_name
         truncated redacted position"""
@@ -108,6 +110,7 @@ _CONTENT_FIELDS: Final[dict[type, frozenset[str]]] = {
     EvaluationRow: _names("explanation"),
     MessageRow: _names("parts"),
     ReplayEvent: _names("data"),
+    StateRow: _names("messages said"),
     ToolRow: _names("description definition"),
     PromptRow: _names("text"),
     ContentRow: _names("text"),  # What may be in it besides, `TenantReader.content` asks for.
@@ -117,7 +120,7 @@ _REPLAY_METADATA: Final = _names(
     """run_id run_kind agent_name service_name conversation_id segments status duration_ns steps llm_calls tool_calls
     tool_errors role direction name kind error_type tool_name tool_call_id mcp_server tool_source mcp_client_step
     mcp_server_step mcp_rounds outcome target verdict action decided_by_kind wait_ns evidence evidence_rule score label passed
-    evaluator_name step_truncated step_redacted"""
+    evaluator_name step_truncated step_redacted fidelity"""
 )
 # Beside the lists: the buckets of a histogram are numbers, exemplars are pieces of what was measured.
 _DETAIL_CONTENT: Final = _names("exemplars")
@@ -153,6 +156,10 @@ def shown(row: Row, who: Principal, withheld: set[str]) -> Row:
             row = replace(row, step=shown(row.step, who, withheld))
         case StepRow():
             return _step(row, who, withheld)
+        case StateRow():
+            step = shown(row.step, who, withheld)
+            messages, answer = said(row.messages, who, withheld), said(row.said, who, withheld)
+            row = replace(row, step=step, messages=messages, said=answer)
         case MessageRow():
             row = replace(row, parts=said(row.parts, who, withheld))
         case ReplayEvent():
@@ -179,8 +186,8 @@ def tells(row: Any) -> bool:
         case MetricPointRow():
             exemplars = not _DETAIL_CONTENT.isdisjoint(row.detail)
             return exemplars or any(getattr(row, name) for name in _telling(MetricPointRow) if name != "detail")
-        case StepDetail():
-            return tells(row.step) or any(getattr(row, name) for name in _telling(StepDetail))
+        case StepDetail() | StateRow():
+            return tells(row.step) or any(getattr(row, name) for name in _telling(type(row)))
         case _:
             return any(getattr(row, name) for name in _telling(type(row)))
 

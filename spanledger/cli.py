@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -27,7 +27,14 @@ from collector.intake import Intake
 from collector.limits import MIB
 from collector.metrics import IngestMetrics
 from query.live import START
-from query.parameters import AccessParameters, LiveParameters, ReadParameters, RunsParameters
+from query.parameters import (
+    SPEED_MAX,
+    SPEED_MIN,
+    AccessParameters,
+    LiveParameters,
+    ReadParameters,
+    RunsParameters,
+)
 from spanledger import demonstration, key_commands, logs, server
 from spanledger.errors import FrontDoorError, UsageError
 from spanledger.importing import Destination, FileReport, LocalIntake, OtlpHttp, import_files
@@ -43,8 +50,9 @@ from spanledger.receiver.limits import limits_of
 from spanledger.redaction import boundary_of
 from spanledger.rendering.imports import report_lines, total_line
 from spanledger.settings import CONFIG_ENVIRONMENT, SETTINGS, Settings, resolve
-from spanledger.showing import Form, pipe, show_accesses, show_replay, show_runs, show_steps
+from spanledger.showing import Form, pipe, show_accesses, show_diff, show_replay, show_runs, show_steps
 from spanledger.sql_showing import SqlForm, show_sql
+from spanledger.windows import Window
 from store.backup import back_up
 from store.errors import (
     BackupFailed,
@@ -53,6 +61,8 @@ from store.errors import (
     DataFolderUnusable,
     JournalVersionUnknown,
     NotFound,
+    PastBusy,
+    PastNotReached,
     PricesUnusable,
     StoreError,
 )
@@ -67,6 +77,8 @@ _HINTS: Final[dict[type[StoreError], str]] = {
     DataFolderUnusable: "name a folder that this user can write with --data, or change its owner or permissions",
     JournalVersionUnknown: "start the version that wrote it, or a newer one",
     PricesUnusable: "correct the file, or leave `prices` (--prices, SPANLEDGER_PRICES) away for the built-in table",
+    PastBusy: "ask again in a few seconds",
+    PastNotReached: "ask again in a moment",
     NotFound: "`spanledger runs` lists the runs there are",
     BadQuery: "correct the option",
     StoreError: "the record is kept; see the message above for the cause",
@@ -316,6 +328,13 @@ def _replay(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a trace id of the run.")],
     *,
     full: Annotated[bool, typer.Option("--full", help="Shorten nothing.")] = False,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=SPEED_MIN, max=SPEED_MAX, help="1 plays in the time the run took, 20 in a twentieth of it."),
+    ] = None,
+    from_step: Annotated[int | None, typer.Option(min=0, help="A step's seq: from its beginning on.")] = None,
+    until_step: Annotated[int | None, typer.Option(min=0, help="A step's seq: to the beginning of the next.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="A time or a position: as the record stood then.")] = None,
     form: _Form = Form.AUTO,
     url: _Url = None,
     data: _Data = None,
@@ -325,7 +344,26 @@ def _replay(
     """Replay one run: a timeline in a terminal, NDJSON when piped."""
     settings = _settings(data, config)
     with open_record(url, settings, client_access(key_file, os.environ)) as record:
-        show_replay(record, run, form=form, full=full)
+        window = Window(from_step=from_step, until_step=until_step, as_of=as_of)
+        with suppress(KeyboardInterrupt):
+            show_replay(record, run, form=form, full=full, window=window, speed=speed)
+
+
+@app.command("diff")
+def _diff(
+    run: Annotated[str, typer.Argument(metavar="A", help="A run id, or a trace id of the run.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="The run to compare it with.")],
+    *,
+    form: _Form = Form.AUTO,
+    url: _Url = None,
+    data: _Data = None,
+    config: _Config = None,
+    key_file: _KeyFile = None,
+) -> None:
+    """Compare two runs step by step: a table in a terminal, one document of JSON when piped."""
+    settings = _settings(data, config)
+    with open_record(url, settings, client_access(key_file, os.environ)) as record:
+        show_diff(record, run, other, form=form)
 
 
 @app.command("tail")

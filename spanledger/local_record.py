@@ -14,15 +14,18 @@ from typing import Final
 import structlog
 
 from query.live import START, Mark, check_mark, parse_mark
+from query.moments import moment_of
 from query.trail import RECORD_SECONDS_MAX, Asked, Kind, Note, must_be_recorded, record_of, without_content
 from query.view import ReadLimits, TenantReader, View
 from spanledger.errors import FrontDoorError
 from spanledger.local_user import local_principal
 from spanledger.settings import Settings
 from spanledger.trail_keeping import record_waiting_changes
-from store.contract import LIMIT_MAX, PLACE_AT_END, AccessFilter, Page, RunFilter, StepFilter, StepPlace
+from spanledger.windows import WHOLE, Window
+from store.contract import LIMIT_MAX, PLACE_AT_END, AccessFilter, Moment, Page, RunFilter, StepFilter, StepPlace
 from store.errors import BadQuery, StoreError
 from store.ledger import Ledger
+from store.model.diff_rows import RunDiff
 from store.model.prices import read_prices
 from store.model.rows import AccessRow, ReplayEvent, RunRow, StepRow
 from store.questions import ROWS_DEFAULT, ResultForm, SqlError, SqlFailed, SqlLimits, SqlNotAllowed
@@ -67,9 +70,10 @@ class LocalRecord:
         self._keep(Kind.ACCESS, "access", note, where)
         return page
 
-    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
-        reader, note = self._reader()
-        events = reader.replay(run_id)
+    def replay(self, run_id: str, window: Window = WHOLE) -> Iterator[ReplayEvent]:
+        moment = None if window.as_of is None else moment_of(window.as_of)
+        reader, note = self._reader(moment)
+        events = reader.replay(run_id, from_step=window.from_step, until_step=window.until_step)
         first = list(islice(events, 1))  # An unknown run shows here, and there is nothing to record of it.
         self._keep(Kind.REPLAY, "replay", note)
         return chain(first, events)
@@ -91,9 +95,15 @@ class LocalRecord:
                 yield step
             behind = page.through
 
-    def _reader(self) -> tuple[TenantReader, Note]:
+    def diff(self, run_id: str, other_run_id: str) -> RunDiff:
+        reader, note = self._reader()
+        found = reader.diff(run_id, other_run_id)
+        self._keep(Kind.CONTENT, "diff", note)
+        return found
+
+    def _reader(self, as_of: Moment | None = None) -> tuple[TenantReader, Note]:
         note = Note()
-        return TenantReader(self._ledger.reader, self._who, set(), note), note
+        return TenantReader(self._ledger.reader, self._who, set(), note, as_of), note
 
     def _kept_or_withheld(self, command: str, note: Note, where: RunFilter | StepFilter | None = None) -> bool:
         """Record a list. False where that cannot be: from then on metadata alone is shown, which an incident needs."""

@@ -23,9 +23,11 @@ from spanledger.gatehouse import read_key_file
 from spanledger.local_record import CATCH_UP_SECONDS, SQL_HINT, LocalRecord, SqlResult, open_ledger
 from spanledger.purposes import Purposes
 from spanledger.settings import Settings, sql_limits_of
+from spanledger.windows import WHOLE, Window
 from store.contract import AccessFilter, Page, RunFilter, StepFilter
 from store.errors import BadQuery
 from store.ledger import running_server
+from store.model.diff_rows import RunDiff
 from store.model.rows import AccessRow, ReplayEvent, RunRow, StepRow
 from store.questions import ResultForm
 from store.record import DEFAULT_TENANT, Position
@@ -56,8 +58,12 @@ class RunRecord(Protocol):
         """Who read what, the latest first."""
         ...
 
-    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
-        """A run as ordered events."""
+    def replay(self, run_id: str, window: Window = WHOLE) -> Iterator[ReplayEvent]:
+        """A run as ordered events, or a window of it."""
+        ...
+
+    def diff(self, run_id: str, other_run_id: str) -> RunDiff:
+        """Two runs, aligned."""
         ...
 
     def live(self, where: StepFilter, after: str | None, *, follow: bool) -> Iterator[StepRow]:
@@ -177,9 +183,10 @@ class ServedRecord:
         page = self._decoded(self._get("/v1/access", _parameters(where, limit, cursor)), _AccessPage)
         return Page(page.access, page.next_cursor)
 
-    def replay(self, run_id: str) -> Iterator[ReplayEvent]:
+    def replay(self, run_id: str, window: Window = WHOLE) -> Iterator[ReplayEvent]:
+        path = f"/v1/runs/{quote(run_id, safe='')}/replay"
         try:
-            with self._client.stream("GET", f"/v1/runs/{quote(run_id, safe='')}/replay") as response:
+            with self._client.stream("GET", path, params=window.parameters()) as response:
                 if not response.is_success:
                     response.read()
                     raise self._refused(response)
@@ -187,6 +194,10 @@ class ServedRecord:
                     yield self._decoded(text.encode(), ReplayEvent)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+
+    def diff(self, run_id: str, other_run_id: str) -> RunDiff:
+        path = f"/v1/runs/{quote(run_id, safe='')}/diff/{quote(other_run_id, safe='')}"
+        return self._decoded(self._get(path, {}), RunDiff)
 
     def sql(self, text: str, form: ResultForm, limit: int | None) -> SqlResult:
         asked = {"sql": text} if limit is None else {"sql": text, "limit": limit}

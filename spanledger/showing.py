@@ -1,4 +1,4 @@
-"""`runs`, `access`, `replay` and `tail`: rows from a record to stdout, for people or for programs.
+"""`runs`, `access`, `replay`, `diff` and `tail`: rows from a record to stdout, for people or for programs.
 
 In a terminal they are tables and timelines; piped they are NDJSON, a row or an event a line, with every field. A reader
 of the pipe that leaves early (`| head`) is no error.
@@ -6,6 +6,7 @@ of the pipe that leaves early (`| head`) is no error.
 
 import os
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,12 +15,16 @@ from typing import Any, Final, TypeVar
 import msgspec
 from rich.console import Console
 
+from query.times import NS_PER_SECOND, parse_time_ns
 from spanledger.reading import RunRecord
 from spanledger.rendering.accesses import accesses_table
+from spanledger.rendering.differences import diff_lines
 from spanledger.rendering.runs import runs_table
 from spanledger.rendering.steps import step_line
 from spanledger.rendering.timeline import Timeline
+from spanledger.windows import WHOLE, Window
 from store.contract import LIMIT_MAX, AccessFilter, Page, RunFilter, StepFilter
+from store.model.rows import ReplayEvent
 
 Row = TypeVar("Row")
 
@@ -86,15 +91,55 @@ def show_accesses(record: RunRecord, where: AccessFilter, *, limit: int, form: F
             out.print("Nothing was read." if where == AccessFilter() else "No access fulfils these conditions.")
 
 
-def show_replay(record: RunRecord, run_id: str, *, form: Form, full: bool = False) -> None:
-    """One run as ordered events. Raises FrontDoorError or NotFound for an unknown run."""
-    events = record.replay(run_id)
+def show_replay(
+    record: RunRecord,
+    run_id: str,
+    *,
+    form: Form,
+    full: bool = False,
+    window: Window = WHOLE,
+    speed: float | None = None,
+    pause: Callable[[float], Any] = time.sleep,
+) -> None:
+    """One run as ordered events. With `speed` in the time that it took, divided by that.
+
+    Raises FrontDoorError, NotFound or BadQuery for a run, or steps of it, that are not there.
+    """
+    events = record.replay(run_id, window)
+    if speed is not None:
+        events = in_time(events, speed, pause)
     with pipe():
         if not form.is_text():
             _lines(events)
             return
         out = console()
         for renderable in Timeline(full=full).events(events):
+            out.print(renderable)
+
+
+def in_time(events: Iterable[ReplayEvent], speed: float, pause: Callable[[float], Any]) -> Iterator[ReplayEvent]:
+    """Events, each when its time has come. What was already shown is flushed before each wait."""
+    begun, first_ns = time.monotonic(), None
+    for event in events:
+        at_ns = None if event.at is None else parse_time_ns(event.at)
+        first_ns = at_ns if first_ns is None else first_ns
+        if at_ns is not None and first_ns is not None:
+            left = begun + (at_ns - first_ns) / NS_PER_SECOND / speed - time.monotonic()
+            if left > 0:
+                sys.stdout.flush()
+                pause(left)
+        yield event
+
+
+def show_diff(record: RunRecord, run_id: str, other_run_id: str, *, form: Form) -> None:
+    """Two runs beside each other. Raises FrontDoorError or NotFound for an unknown one."""
+    found = record.diff(run_id, other_run_id)
+    with pipe():
+        if not form.is_text():
+            _lines([found])
+            return
+        out = console()
+        for renderable in diff_lines(found):
             out.print(renderable)
 
 

@@ -23,6 +23,8 @@ has more says how many and the digest over all."""
 RECORDS_MAX: Final = 4_096
 """Records of one frame: refusals of one second, or a page of an outbox."""
 
+OTHER_RUN: Final = "other_run"
+"""In `detail`: the run that `run_id` was compared with. It is found by that one, too."""
 Outcome = Literal["allowed", "refused", "failed"]
 _LEAF: Final = b"\x00"
 

@@ -20,6 +20,7 @@ from store.model.rows import (
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -47,6 +48,14 @@ class Page(Generic[Row]):
     rows: list[Row]
     next_cursor: str | None
     inlined: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A moment of the record: a position in it, or, where there is none, a time in UTC nanoseconds."""
+
+    position: Position | None = None
+    time_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,8 +256,24 @@ class Reader(Protocol):
         """A run's conversation, every message once, in order. Raises NotFound before the first."""
         ...
 
-    def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
-        """A run as ordered events. Raises NotFound before the first."""
+    def replay(
+        self, tenant: str, run_id: str, *, from_step: int | None = None, until_step: int | None = None
+    ) -> Iterator[ReplayEvent]:
+        """A run as ordered events: all, or from the moment that step `from_step` begins to the one that the step behind
+        `until_step` does (steps by `seq`). The first has the run's fidelity in its data. Raises NotFound, BadQuery before it.
+        """
+        ...
+
+    def state(self, tenant: str, run_id: str, seq: int) -> StateRow:
+        """What the agent knew when a step began. Raises NotFound; BadQuery where the run has no such step."""
+        ...
+
+    def as_of(self, tenant: str, run_id: str, moment: Moment) -> "tuple[Reader, str]":
+        """A reader that answers about one run as the record stood then, and the run's id then.
+
+        What came later is as if it never had. Raises NotFound where nothing of the run had come; BadQuery for a moment that
+        is not one of this record or too large to be worked out; PastNotReached, PastBusy.
+        """
         ...
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:

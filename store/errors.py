@@ -77,6 +77,18 @@ class NotFound(StoreError):
     """No such run, step or content."""
 
 
+class PastNotReached(StoreError):
+    """The view does not hold all that had come by the moment that is asked for. Retryable."""
+
+    retryable = True
+
+
+class PastBusy(StoreError):
+    """As many moments of the past as may are being worked out. Retryable."""
+
+    retryable = True
+
+
 class BadQuery(StoreError):
     """A filter, limit or cursor that cannot be answered; `parameter` names it."""
 

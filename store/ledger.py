@@ -51,14 +51,21 @@ class Ledger:
     """One data folder, open in this process. `Ledger.open`, then `close`."""
 
     def __init__(
-        self, lock: FolderLock, journal: Journal, engine: Engine, projector: Projector, backlog: Backlog
+        self,
+        lock: FolderLock,
+        journal: Journal,
+        engine: Engine,
+        projector: Projector,
+        backlog: Backlog,
+        *,
+        prices: Prices | None,
     ) -> None:
         self._lock = lock
         self._engine = engine
         self._projector = projector
         self._backlog = backlog
         self.journal = journal
-        self.reader: Reader = DuckDbReader(engine)
+        self.reader: Reader = DuckDbReader(engine, record=journal, prices=prices)
         self.waiter: Waiter = projector
 
     @classmethod
@@ -87,7 +94,7 @@ class Ledger:
         except BaseException:
             lock.release()
             raise
-        ledger = cls(lock, journal, engine, projector, backlog)
+        ledger = cls(lock, journal, engine, projector, backlog, prices=prices)
         if registry is not None:
             registry.register(StoreGauges(ledger._gauges, ledger._runs))
         projector.start()

@@ -39,6 +39,11 @@ _MARKERS: Final[dict[str, tuple[str, str]]] = {
 _MARKER_WIDTH: Final = max(len(words) for words, _ in _MARKERS.values())
 _OFFSET_WIDTH: Final = 10
 _BAD_STATUSES: Final = ("error", "denied", "abandoned", "incomplete", "cancelled")
+_STATED_HOLES: Final = {
+    "missing_root": "its first step is missing",
+    "content_absent": "no messages were sent",
+    "models_unseen": "model calls were not recorded",
+}
 _VERDICTS: Final = {"allow": ("APPROVED", "bold green"), "deny": ("DENIED", _FAILED)}
 
 
@@ -73,6 +78,9 @@ class Timeline:
         row.add_column(width=_MARKER_WIDTH, no_wrap=True)
         row.add_column(ratio=1, overflow="fold")
         text = body.text(event.type)
+        holes = _holes(event.data.get("fidelity"))
+        if holes:
+            text.append(f"\nnot the whole of it: {holes}", "not bold yellow")
         for key, done in (("step_truncated", "cut"), ("step_redacted", "redacted")):
             if event.data.get(key):
                 text.append(f"  (something of this step was {done})", "not bold yellow")
@@ -106,6 +114,29 @@ class Timeline:
             if names:
                 lines.append(Text(f"{said}: {printable(', '.join(map(str, names)))}", _APPROVAL))
         return Group(Text(), *lines)
+
+
+def _holes(fidelity: Any) -> str:
+    """What a record of a run lacks or does not say itself, in words."""
+    if not isinstance(fidelity, dict):
+        return ""
+    said: dict[str, Any] = fidelity
+    completeness: dict[str, Any] = said.get("completeness") or {}
+    lacking = [
+        plural(number, noun)
+        for noun, number in (
+            ("missing parent", completeness.get("missing_parents")),
+            ("unexecuted tool call", completeness.get("unexecuted_tool_calls")),
+            ("truncated step", completeness.get("truncated")),
+            ("redacted step", completeness.get("redacted")),
+            ("inferred decision", said.get("inferred")),
+        )
+        if number
+    ]
+    lacking += [words for name, words in _STATED_HOLES.items() if completeness.get(name)]
+    if completeness.get("state") == "in_progress":
+        lacking.append("it goes on")
+    return ", ".join(lacking)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ from store.contract import (
     EventFilter,
     FiguresFilter,
     MetricFilter,
+    Moment,
     Page,
     PromptFilter,
+    Reader,
     RunFilter,
     StepFilter,
     StepPlace,
@@ -32,6 +34,8 @@ from store.duckdb.cursors import keyset, make_cursor, paged, record_place, step_
 from store.duckdb.documented import documented_views
 from store.duckdb.engine import Engine
 from store.duckdb.figures import figures
+from store.duckdb.moments import last_not_later, moment, windowed
+from store.duckdb.past import Pasts, Record
 from store.duckdb.present import (
     attributes_of,
     content_of,
@@ -59,6 +63,7 @@ from store.model.conversation import Message
 from store.model.dialect import NORMALISER_VERSION
 from store.model.ids import split_step_id
 from store.model.order import PlaceInTrace
+from store.model.prices import Prices
 from store.model.replay import Times
 from store.model.rows import (
     AccessRow,
@@ -67,11 +72,13 @@ from store.model.rows import (
     DecisionRow,
     EvaluationRow,
     EventRow,
+    Fidelity,
     MessageRow,
     MetricPointRow,
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -91,8 +98,19 @@ _BEFORE_ALL = -1
 class DuckDbReader:
     """See `store.contract.Reader`. Any thread's."""
 
-    def __init__(self, engine: Engine, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        record: Record | None = None,
+        prices: Prices | None = None,
+    ) -> None:
+        """`record`: the journal that the view is of, for what it was earlier; `prices`: those that the view was made with."""
         self._engine = engine
+        self._pasts = None
+        if record is not None:
+            self._pasts = Pasts(engine, record, _answering, prices=prices, clock_ns=clock_ns)
         self._writer = DuckDbWriter(engine)
         self._clock_ns = clock_ns
 
@@ -207,17 +225,59 @@ class DuckDbReader:
     def messages(self, tenant: str, run_id: str) -> Iterator[MessageRow]:
         return map(_message_row, count(), self._telling(tenant, self._run_row(tenant, run_id)).messages())
 
-    def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+    def replay(
+        self, tenant: str, run_id: str, *, from_step: int | None = None, until_step: int | None = None
+    ) -> Iterator[ReplayEvent]:
         row = self._run_row(tenant, run_id)
+        telling = self._telling(tenant, row)
+        # The first step's moment has what came before it, too.
+        first = moment(telling.steps, from_step, "from_step").step.key.start_ns if from_step else None
+        last = None if until_step is None else moment(telling.steps, until_step, "until_step").until_ns
+        events, fidelity = self._replayed(tenant, row, telling)
+        return _with_fidelity(windowed(events, first, last), fidelity)
+
+    def state(self, tenant: str, run_id: str, seq: int) -> StateRow:
+        row = self._run_row(tenant, run_id)
+        telling = self._telling(tenant, row)
+        at = moment(telling.steps, seq, "step")
+        [step] = self._present(row, telling.steps, [at.step], before=seq)
+        call, content, ids = step, dict[str, Any](), set[str]()
+        if at.model_call is not None:  # What it is told by its place in the run is not needed of it.
+            [call] = self._present(row, telling.steps, [at.model_call], before=0, inlined=ids)
+            content = call.content
+        is_itself = call.step_id == step.step_id
+        events, fidelity = self._replayed(tenant, row, telling)
+        last = last_not_later(events, at.step.key.start_ns)
+        return StateRow(
+            run_id=row["run_id"],
+            seq=seq,
+            at=step.started_at,
+            step=step,
+            model_step_id=None if at.model_call is None else call.step_id,
+            messages=[*content.get("system_instructions", []), *content.get("input_messages", [])],
+            said=[] if is_itself else content.get("output_messages", []),
+            content_ids=sorted(ids),
+            state={} if last is None else last.state,
+            fidelity=fidelity,
+        )
+
+    def _replayed(self, tenant: str, row: dict[str, Any], telling: Telling) -> tuple[Iterator[ReplayEvent], Fidelity]:
         journal_id = self._journal_id()
+        run, decisions = present_run(row, self._clock_ns()), self._decisions(tenant, row["run_id"])
         of_it = EvaluationFilter(run=row["run_id"])
         evaluations = self._evaluations(tenant, of_it, limit=REPLAYED_EVALUATIONS_MAX, cursor=None)
-        return self._telling(tenant, row).replay(
-            present_run(row, self._clock_ns()),
-            self._decisions(tenant, row["run_id"]),
+        events = telling.replay(
+            run,
+            decisions,
             [(present_evaluation(one, journal_id=journal_id), one["time_ns"]) for one in reversed(evaluations)],
             is_alive=is_alive(row, self._clock_ns()),
         )
+        return events, _fidelity(run, [decision for decision, _ in decisions])
+
+    def as_of(self, tenant: str, run_id: str, moment: Moment) -> "tuple[Reader, str]":
+        if self._pasts is None:
+            raise BadQuery("as_of", "cannot be answered here: there is no journal beside this view")
+        return self._pasts.of(tenant, run_id, moment)
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         rows = self._engine.rows(sql("select_events"), {
@@ -424,6 +484,27 @@ def _place_in(steps: RunSteps, cursor: str | None) -> tuple[int, PlaceInTrace] |
     if number is None:
         raise BadQuery("cursor", f"{cursor!r} is not a cursor of this run's steps; start again without one")
     return number, at
+
+
+def _answering(engine: Engine, clock_ns: Callable[[], int]) -> Reader:
+    return DuckDbReader(engine, clock_ns=clock_ns)
+
+
+def _fidelity(run: RunRow, decisions: list[DecisionRow]) -> Fidelity:
+    return Fidelity(
+        complete=run.completeness.state == "complete",
+        completeness=run.completeness,
+        inferred=sum(1 for one in decisions if one.evidence == "inferred"),
+        unpriced_calls=run.unpriced_calls,
+        normaliser_version=NORMALISER_VERSION,
+    )
+
+
+def _with_fidelity(events: Iterator[ReplayEvent], fidelity: Fidelity) -> Iterator[ReplayEvent]:
+    for first in events:
+        yield replace(first, data=first.data | {"fidelity": msgspec.to_builtins(fidelity)})
+        break
+    yield from events
 
 
 def _message_row(ordinal: int, message: Message) -> MessageRow:

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +31,9 @@ from store.record import Frame, FrameDraft, FrameType, Position
 
 SEGMENT_BYTES: Final = 32 * 1024 * 1024  # Large enough that rotation is rare, small enough to allocate in a blink.
 GROUP_BYTES_MAX: Final = 16 * 1024 * 1024  # Of bodies: the first in a group waits while the last is compressed, 10 ms.
+_TOGETHER: Final = (
+    256  # Frames between two that are asked for: finding a place costs about as much as reading over them.
+)
 TAIL_BYTES_MAX: Final = 64 * 1024 * 1024  # Recent frames kept in memory, so that the projector rarely reads back.
 
 _log = structlog.get_logger("journal")
@@ -132,7 +135,7 @@ class Journal:
         """
         return self._frames(sequence, follows=True)
 
-    def _frames(self, sequence: int, *, follows: bool) -> Iterator[Frame]:
+    def _frames(self, sequence: int, *, follows: bool) -> Generator[Frame]:
         with self._committed:
             durable = self._durable
             recent = list(self._tail) if self._tail and self._tail[0].sequence <= sequence + 1 else None
@@ -184,6 +187,25 @@ class Journal:
         if not 0 < sequence <= self._durable:
             return None
         return next(self._frames(sequence - 1, follows=False), None)
+
+    def frames(self, sequences: Sequence[int]) -> Iterator[Frame]:
+        """Some durable frames, in their order; what the journal does not hold is left out.
+
+        What stands close together is read in one go. Raises as `frames_after`.
+        """
+        wanted = sorted({one for one in sequences if 0 < one <= self._durable})
+        while wanted:
+            together = 1
+            while together < len(wanted) and wanted[together] - wanted[together - 1] <= _TOGETHER:
+                together += 1
+            near, wanted = wanted[:together], wanted[together:]
+            asked = set(near)
+            with closing(self._frames(near[0] - 1, follows=False)) as found:
+                for frame in found:
+                    if frame.sequence in asked:
+                        yield frame
+                    if frame.sequence >= near[-1]:
+                        break
 
     def close(self) -> None:
         """Finish what is queued, then stop. Safe to call twice."""

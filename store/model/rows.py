@@ -291,6 +291,41 @@ class ReplayEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """How far the record of a run can be relied on, told with each replay and state.
+
+    `complete` where nothing is known to be missing; what is stands in `completeness`, with the steps cut or redacted.
+    `inferred` are the decisions that no telemetry says itself, `unpriced_calls` those that no cost is known of.
+    """
+
+    complete: bool
+    completeness: Completeness
+    inferred: int
+    unpriced_calls: int
+    normaliser_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRow:
+    """What an agent knew when a step began. `messages` are what the model was given by the last model call not behind the
+    step, exactly and in order, system instructions first; `said` is what that one answered, unless it is the step itself.
+    """
+
+    run_id: str
+    seq: int
+    at: str | None
+    step: StepRow
+    model_step_id: str | None
+    messages: list[Any]
+    said: list[Any]
+    content_ids: list[str]
+    """Of `messages` and `said`."""
+    state: dict[str, Any]
+    """As of a replay event: the state after the last event that is not later than the step's beginning."""
+    fidelity: Fidelity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
     """One log record, with or without a trace."""
 

@@ -20,6 +20,7 @@ from store.contract import (
     EventFilter,
     FiguresFilter,
     MetricFilter,
+    Moment,
     Page,
     PromptFilter,
     RunFilter,
@@ -43,6 +44,7 @@ from store.model.rows import (
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -78,6 +80,7 @@ class FakeReader:
     decision_rows: list[DecisionRow] = field(default_factory=list)
     message_rows: list[MessageRow] = field(default_factory=list)
     replay_events: list[ReplayEvent] = field(default_factory=list)
+    state_rows: list[StateRow] = field(default_factory=list)
     event_rows: list[EventRow] = field(default_factory=list)
     metric_rows: list[MetricPointRow] = field(default_factory=list)
     evaluation_rows: list[EvaluationRow] = field(default_factory=list)
@@ -91,6 +94,7 @@ class FakeReader:
     cancelled: list[SqlQuestion] = field(default_factory=list)
     failure: Exception | None = None
     asked: Any = None
+    moment: Moment | None = None
     tenants: set[str] = field(default_factory=set)
 
     def _answer(self, tenant: str, asked: Any = None) -> None:
@@ -142,9 +146,23 @@ class FakeReader:
         self.run(tenant, run_id)
         return iter(self.message_rows)
 
-    def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+    def replay(
+        self, tenant: str, run_id: str, *, from_step: int | None = None, until_step: int | None = None
+    ) -> Iterator[ReplayEvent]:
         self.run(tenant, run_id)
+        self.asked = (from_step, until_step)
         yield from self.replay_events
+
+    def state(self, tenant: str, run_id: str, seq: int) -> StateRow:
+        self.run(tenant, run_id)
+        if seq >= len(self.state_rows):
+            raise BadQuery("step", f"{seq} is not a step of this run")
+        return self.state_rows[seq]
+
+    def as_of(self, tenant: str, run_id: str, moment: Moment) -> "tuple[FakeReader, str]":
+        self.run(tenant, run_id)
+        self.moment = moment
+        return self, run_id
 
     def events(self, tenant: str, where: EventFilter, *, limit: int, cursor: str | None) -> Page[EventRow]:
         self._answer(tenant, where)

@@ -20,6 +20,7 @@ from store.model.rows import (
     PromptRow,
     ReplayEvent,
     RunRow,
+    StateRow,
     StepDetail,
     StepRow,
     ToolCallRow,
@@ -99,6 +100,9 @@ def reader_with_secrets() -> FakeReader:
             ),
             filled(ReplayEvent, type="error", state={}, data={"error_type": "E", "message": CONTENT_WORD}),
             filled(ReplayEvent, type="error", state={}, data={"a_field_that_somebody_adds": CONTENT_WORD}),
+        ],
+        state_rows=[
+            filled(StateRow, step=plain, state={}, messages=[{"role": "user", "parts": [TEXT_PART, REASONING_PART]}])
         ],
         event_rows=[filled(EventRow)],
         metric_rows=[filled(MetricPointRow, detail={"bounds": [1], "exemplars": [{"value": RAW_WORD}]})],

@@ -40,8 +40,10 @@ CALLS = {
 STATEMENT = "SELECT c.arguments, m.text, e.body FROM tool_calls AS c, contents AS m, events AS e"
 PARAMETERS = {
     "GET /v1/runs/{run_id}/steps": {"content": "inline"},
+    "GET /v1/runs/{run_id}/state": {"step": "0"},
     "GET /v1/live": {"after": "start", "follow": "false"},
 }
+DIFF = "GET /v1/runs/{run_id}/diff/{other_run_id}"  # The run it knows beside itself: nothing in it differs.
 WORDS = {
     Permission.READ_CONTENT: CONTENT_WORD,
     Permission.READ_REASONING: REASONING_WORD,
@@ -51,7 +53,7 @@ WORDS = {
 
 def path_of(call: str) -> str:
     path = call.partition(" ")[2]
-    for name in ("run_id", "step_id", "content_id"):
+    for name in ("run_id", "other_run_id", "step_id", "content_id"):
         path = path.replace("{" + name + "}", "known")
     assert "{" not in path
     return path
@@ -114,7 +116,7 @@ def test_a_role_gets_what_it_may_and_nothing_else(client, keyed, call, role):
 def test_an_auditor_is_shown_what_others_are_not(client, keyed, call):
     """The words of the matrix above are there to be found."""
     answer = asked(client, call, bearing(keyed.make(Role.AUDITOR)))
-    metadata = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/agents", "GET /v1/access")
+    metadata = ("GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/agents", "GET /v1/access", DIFF)
     if call in metadata or call.startswith("GET /v1/analytics/"):
         assert not any(word in answer.text for word in WORDS.values())
     else:
@@ -209,7 +211,7 @@ def test_a_replay_is_withheld_event_by_event_and_not_read_before_it_is_asked_for
     told: list[str] = []
 
     class Telling(FakeReader):
-        def replay(self, tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+        def replay(self, tenant: str, run_id: str, **_: object) -> Iterator[ReplayEvent]:
             for event in self.replay_events:
                 told.append(tenant)
                 yield event

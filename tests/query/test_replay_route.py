@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from query.routes.replay import CHUNK_BYTES
+from query.playing import CHUNK_BYTES
 from store.model.rows import ReplayEvent
 from tests.builders import make_replay_event, make_run
 
@@ -41,7 +41,7 @@ def test_a_run_without_events_replays_as_nothing(api, reader):
 
 
 def test_a_failure_in_the_middle_breaks_the_stream_instead_of_ending_it(api, reader, monkeypatch):
-    def failing(tenant: str, run_id: str) -> Iterator[ReplayEvent]:
+    def failing(tenant: str, run_id: str, **_: object) -> Iterator[ReplayEvent]:
         yield make_replay_event(0)
         raise OSError("disk gone")
 

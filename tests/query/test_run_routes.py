@@ -5,9 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from store.contract import RunFilter
+from store.contract import Moment, RunFilter
+from store.errors import PastBusy, PastNotReached
 from store.model.rows import Completeness
-from tests.builders import TRACE_ID, make_decision, make_message, make_run, make_step, make_tool_call
+from store.record import Position
+from tests.builders import JOURNAL_ID, TRACE_ID, make_decision, make_message, make_run, make_step, make_tool_call
 
 
 def _problem(response: Any, status: int) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def test_a_bad_parameter_is_refused_with_422_that_names_it(api, parameters, name
 
 def test_an_unknown_parameter_is_answered_with_those_that_exist(api):
     document = _problem(api.get("/v1/runs/run-1?contents=inline"), 422)
-    assert "it takes min_position" in document["detail"]
+    assert "it takes as_of, min_position" in document["detail"]
 
 
 def test_all_bad_parameters_are_named_at_once(api):
@@ -158,3 +160,46 @@ def test_a_page_that_ends_exactly_at_the_end_has_no_cursor(api, reader):
     reader.run_rows = [make_run()]
     reader.message_rows = [make_message(n) for n in range(2)]
     assert api.get("/v1/runs/run-1/messages?limit=2").json()["next_cursor"] is None
+
+
+AS_OF_CALLS = ("", "/steps", "/tool-calls", "/decisions", "/messages", "/replay")
+
+
+@pytest.mark.parametrize("call", AS_OF_CALLS)
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-07-01T12:00:00.000000001Z", Moment(time_ns=1_782_907_200_000_000_001)),
+        (f"{JOURNAL_ID}:17", Moment(position=Position(JOURNAL_ID, 17))),
+    ],
+)
+def test_a_run_is_asked_for_as_of_a_time_or_a_position(api, reader, call, text, moment):
+    reader.run_rows = [make_run()]
+    assert api.get(f"/v1/runs/run-1{call}", params={"as_of": text}).status_code == 200
+    assert reader.moment == moment
+
+
+def test_without_as_of_it_is_asked_for_as_it_is(api, reader):
+    reader.run_rows = [make_run()]
+    assert api.get("/v1/runs/run-1").status_code == 200
+    assert reader.moment is None
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-07-01", "a:b", ":1"])
+def test_a_moment_that_is_none_is_refused_with_what_would_be_one(api, reader, text):
+    answer = api.get("/v1/runs/run-1", params={"as_of": text})
+    assert (answer.status_code, answer.json()["parameter"]) == (422, "as_of")
+    assert "position that a receipt gave" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [(PastBusy("busy"), (503, "cannot-wait")), (PastNotReached("behind"), (504, "not-yet-visible"))],
+)
+def test_a_past_that_cannot_be_had_now_is_retryable(api, reader, monkeypatch, error, problem):
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(reader, "as_of", refuse)
+    answer = api.get("/v1/runs/run-1/replay", params={"as_of": f"{JOURNAL_ID}:1"})
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == problem

@@ -6,6 +6,7 @@ either has been told (ids, cursors, positions, names), and no answer may have th
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,9 @@ def test_no_random_call_shows_one_tenant_anything_of_the_other(asked, held, monk
         "cursor": everything["cursor"],
         "limit": ["1", "2", "1000"],
         "content": ["inline", "reference"],
+        **{name: ["0", "3", "999"] for name in ("step", "from_step", "until_step")},
+        "speed": ["100000"],
+        "as_of": [str(time.time_ns())],
     }
     one_parameter = st.sampled_from(sorted(parameters)).flatmap(
         lambda name: st.tuples(st.just(name), st.sampled_from(parameters[name]))
@@ -164,7 +168,10 @@ def test_no_random_call_shows_one_tenant_anything_of_the_other(asked, held, monk
         tenant=st.sampled_from(sorted(WORDS)),
         call=st.sampled_from(calls),
         ids=st.fixed_dictionaries(
-            {name: st.sampled_from(everything[name]) for name in ("run_id", "step_id", "content_id")}
+            {
+                name: st.sampled_from(everything[name.removeprefix("other_")])
+                for name in ("run_id", "other_run_id", "step_id", "content_id")
+            }
         ),
         asking=st.lists(one_parameter, max_size=3).map(dict),
     )

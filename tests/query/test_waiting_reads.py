@@ -20,6 +20,8 @@ READS = [
     "/v1/runs/run-1/tool-calls",
     "/v1/runs/run-1/decisions",
     "/v1/runs/run-1/messages",
+    "/v1/runs/run-1/diff/run-2",
+    "/v1/runs/run-1/state",
     "/v1/runs/run-1/replay",
     "/v1/steps",
     "/v1/steps/step-1",
@@ -42,7 +44,7 @@ READS = [
 def asked(api, path, **parameters):
     if path == "/v1/sql":
         return api.post(path, params=parameters, json={"sql": "SELECT count(*) FROM runs"})
-    return api.get(path, params=parameters)
+    return api.get(path, params=parameters | ({"step": "0"} if path.endswith("/state") else {}))
 
 
 @pytest.mark.parametrize("path", READS)
@@ -55,7 +57,8 @@ def test_every_read_gives_up_with_504_when_the_view_stays_behind(api, path):
 
 def test_every_documented_read_is_held_to_waiting(api):
     documented = {path for path in api.get("/openapi.json").json()["paths"] if path.startswith("/v1/")}
-    filled = {path.format(run_id="run-1", step_id="step-1", content_id="content-1") for path in documented}
+    ids = {"run_id": "run-1", "other_run_id": "run-2", "step_id": "step-1", "content_id": "content-1"}
+    filled = {path.format_map(ids) for path in documented}
     assert filled == set(READS)
 
 

@@ -74,6 +74,20 @@ def test_the_same_frames_come_from_memory_and_from_disk(open_journal):
     assert [frame.sequence for frame in from_memory] == list(range(8, 31))
 
 
+@pytest.mark.parametrize("together", [1, 256], ids=["each by itself", "what stands close together in one go"])
+def test_some_frames_come_in_their_order_wherever_they_stand(open_journal, monkeypatch, together):
+    monkeypatch.setattr(journal_module, "_TOGETHER", together)
+    journal = open_journal()
+    bodies = [os.urandom(10_000) for _ in range(40)]
+    for body in bodies:
+        journal.append(draft(body))
+    journal.close()
+    again = open_journal()
+    assert [frame.sequence for frame in again.frames([40, 2, 3, 17, 2, 99, 0])] == [2, 3, 17, 40]
+    assert [frame.body for frame in again.frames([40, 17])] == [bodies[16], bodies[39]]
+    assert list(again.frames([])) == []
+
+
 def test_frames_stay_in_order_over_several_segments(open_journal, folder):
     journal = open_journal()
     bodies = [os.urandom(10_000) for _ in range(40)]
