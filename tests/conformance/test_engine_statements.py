@@ -67,7 +67,7 @@ def test_runs(full: EngineBench) -> None:
     for row in found:
         row["metadata"] = json.loads(row["metadata"] or "{}")
     assert differences(found, expected, "run_id") == []
-    assert set(expected[0]) - set(found[0]) == {"segments", "state"}
+    assert set(expected[0]) - set(found[0]) == {"segments", "state", "current_step"}
 
 
 def test_segments(full: EngineBench) -> None:
