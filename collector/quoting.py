@@ -14,8 +14,8 @@ _SHORT_CHARACTERS_MAX: Final = 6  # Too few for a key, or for a number of a card
 
 
 def quoted(text: str) -> str:
-    """A header's value or a path: in quotes where it is a few lower-case words, else how long it is."""
-    return repr(text) if _WORDS.fullmatch(text) else f"... ({len(text):,} characters)"
+    """A header's value or a path: in quotes where it is empty or a few lower-case words, else how long it is."""
+    return repr(text) if not text or _WORDS.fullmatch(text) else f"... ({len(text):,} characters)"
 
 
 def described(value: Any) -> str:
